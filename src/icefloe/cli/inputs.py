@@ -106,7 +106,8 @@ def resolve_listed_path(listed: str, star: Path) -> Path:
 def failures_exit(failed: int, total: int) -> None:
     """End with status 1 if any file failed; the others are done."""
     if failed:
-        click.echo(f"{failed} of {total} failed; the others are done.", err=True)
+        rest = "; the others are done" if failed < total else ""
+        click.echo(f"{failed} of {total} failed{rest}.", err=True)
         raise click.exceptions.Exit(1)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
 
 import click
 
@@ -68,10 +67,10 @@ def cli() -> None:
     """Cryo-EM single-particle preprocessing: movies in, particles out."""
 
 
-def main(args: list[str] | None = None) -> Any:
+def main(args: list[str] | None = None) -> int:
     """Run the command line; the return value is the exit status."""
     try:
-        cli.main(args=args, prog_name="icefloe", standalone_mode=False)
+        status = cli.main(args=args, prog_name="icefloe", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
@@ -85,4 +84,7 @@ def main(args: list[str] | None = None) -> Any:
         sys.exit(1)
     except BrokenPipeError:  # the reader of our output, such as head, went away
         sys.exit(1)
+    # Outside its standalone mode click returns the status of `ctx.exit` instead of leaving.
+    if isinstance(status, int) and status:
+        sys.exit(status)
     return 0

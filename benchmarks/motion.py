@@ -1,0 +1,174 @@
+"""Motion correction against RELION's own implementation, on one simulated movie.
+
+    python benchmarks/motion.py [--size full|medium|small] [--keep DIR]
+
+Both programs run as separate processes on the same TIFF movie and gain with 5 x 5 patches and dose
+weighting on two threads; wall time, CPU time and peak memory are those of the process. Motion is
+read back from both STAR files by the independent reader and compared with the truth; the
+spectral signal-to-noise of the plain sums is taken against the noise-free image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SIZES = {
+    "small": {"shape": (1024, 1024), "n_frames": 20},
+    "medium": {"shape": (2048, 2048), "n_frames": 30},
+    "full": {"shape": (3838, 3710), "n_frames": 40},
+}
+DOSE = 1.2
+THREADS = 2
+
+
+def run(size: str = "small", directory: Path | None = None) -> dict[str, Any]:
+    """Simulate a movie, correct it with both programs and return the figures.
+
+    RELION's part is left out where `relion_run_motioncorr` is not installed.
+    """
+    work = Path(tempfile.mkdtemp()) if directory is None else directory
+    work.mkdir(parents=True, exist_ok=True)
+    try:
+        return _run(size, work)
+    finally:
+        if directory is None:
+            shutil.rmtree(work)
+
+
+def _run(size: str, work: Path) -> dict[str, Any]:
+    from icefloe.formats.image import read_image
+    from icefloe.formats.mrc import write_mrc
+    from icefloe.formats.tiff import write_tiff_movie
+    from icefloe.interop.relion_motion import read_motion_star
+    from icefloe.scoring import residual_motion, spectral_snr
+    from icefloe.simulate import SimulationSettings, simulate_movie
+
+    shape, n = SIZES[size]["shape"], SIZES[size]["n_frames"]
+    settings = SimulationSettings(shape=shape, n_frames=n, dose_per_frame=DOSE)
+    movie = simulate_movie(settings, name=f"benchmark-{size}")
+    write_tiff_movie(work / "movie.tiff", movie.frames, settings.pixel_size)
+    write_mrc(work / "gain.mrc", movie.gain, settings.pixel_size)
+    truth = movie.truth
+    del movie
+    programs = {"icefloe": _icefloe()}
+    if shutil.which("relion_run_motioncorr"):
+        programs["relion"] = _relion(shutil.which("relion_run_motioncorr") or "")
+    results: dict[str, Any] = {"size": size, "shape": shape, "frames": n}
+    # The compiled loops are made once after installation; that is not what is measured.
+    _warm_up()
+    for name, command in programs.items():
+        figures = _measured(command, work)
+        image = np.asarray(read_image(work / name / "movie_noDW.mrc").data, dtype=np.float32)
+        score = residual_motion(truth.field, read_motion_star(work / name / "movie.star"), shape, n)
+        frequency, snr = spectral_snr(image, truth.clean, settings.pixel_size, n_shells=20)
+        figures |= {
+            "residual": score.total,
+            "residual_whole_frame": score.whole_frame,
+            "residual_local": score.local,
+            "input_motion": score.input_motion,
+            "frequency": [float(k) for k in frequency],
+            "snr": [float(s) for s in snr],
+        }
+        results[name] = figures
+    return results
+
+
+def _icefloe() -> list[str]:
+    return [
+        sys.executable, "-m", "icefloe", "motion", "movie.tiff", "--out", "icefloe",
+        "--gain", "gain.mrc", "--pixel-size", "1.0", "--voltage", "300",
+        "--dose-per-frame", str(DOSE), "--patches", "5x5",
+        "--device", "cpu", "--threads", str(THREADS),
+    ]  # fmt: skip
+
+
+def _relion(program: str) -> list[str]:
+    return [
+        program, "--use_own", "--i", "movie.tiff", "--o", "relion", "--gainref", "gain.mrc",
+        "--angpix", "1.0", "--voltage", "300", "--dose_per_frame", str(DOSE),
+        "--dose_weighting", "--save_noDW", "--patch_x", "5", "--patch_y", "5",
+        "--grouping_for_ps", "3", "--j", str(THREADS),
+    ]  # fmt: skip
+
+
+def _measured(command: list[str], work: Path) -> dict[str, float]:
+    environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "NUMBA_NUM_THREADS": str(THREADS)}
+    begin = time.perf_counter()
+    with subprocess.Popen(
+        command, cwd=work, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    ) as process:
+        assert process.stderr is not None
+        message = process.stderr.read()
+        # wait4 gives this child's own use, where getrusage would give the largest of all.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"{command[0]} failed: {message.decode()[-2000:]}")
+    return {
+        "wall": time.perf_counter() - begin,
+        "cpu": usage.ru_utime + usage.ru_stime,
+        "memory": usage.ru_maxrss * 1024 / 1e9,
+    }
+
+
+def _warm_up() -> None:
+    from icefloe.motion import correct_motion
+
+    frames = np.random.default_rng(0).poisson(1.0, (3, 256, 256)).astype(np.uint8)
+    correct_motion(frames, pixel_size=1.0, dose_per_frame=1.0)
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the figures as text."""
+    rows = [
+        ("wall time, s", "wall", 1),
+        ("CPU time, s", "cpu", 1),
+        ("peak memory, GB", "memory", 2),
+        ("residual motion, px RMS", "residual", 3),
+        ("  whole frame", "residual_whole_frame", 3),
+        ("  local", "residual_local", 3),
+    ]
+    ny, nx = results["shape"]
+    names = [name for name in ("icefloe", "relion") if name in results]
+    lines = [
+        f"{nx} x {ny} x {results['frames']} frames, {DOSE} e/A^2 each; "
+        f"{results['icefloe']['input_motion']:.2f} px RMS of motion put in",
+        f"{'':26}" + "".join(f"{name:>10}" for name in names)
+        + ("     ratio" if len(names) == 2 else ""),
+    ]  # fmt: skip
+    for label, key, digits in rows:
+        values = [results[name][key] for name in names]
+        text = f"{label:26}" + "".join(f"{v:10.{digits}f}" for v in values)
+        if len(values) == 2:
+            text += f"{values[0] / values[1]:10.3f}"
+        lines.append(text)
+    if len(names) == 2:
+        lines.append("spectral SNR of the plain sum, Icefloe / RELION, by shell:")
+        ours, theirs = results["icefloe"], results["relion"]
+        for k, a, b in zip(ours["frequency"], ours["snr"], theirs["snr"], strict=True):
+            if k > 0 and b > 1e-3:
+                lines.append(f"  {1 / k:7.2f} A  {a:9.4f} {b:9.4f} {a / b:8.3f}")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="full")
+    parser.add_argument("--keep", type=Path, help="keep the files in this directory")
+    options = parser.parse_args()
+    print(table(run(options.size, options.keep)))
+
+
+if __name__ == "__main__":
+    main()

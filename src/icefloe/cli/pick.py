@@ -1,0 +1,184 @@
+"""`icefloe pick`: particle coordinates from micrographs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from icefloe.cli.options import microscope_options, output_options
+
+if TYPE_CHECKING:
+    from icefloe.cli.inputs import MicrographInput
+    from icefloe.interop.optics import OpticsGroup
+    from icefloe.picking import BlobSettings, Picks
+
+__all__ = ["command"]
+
+
+@click.group()
+def command() -> None:
+    """Find particles in micrographs."""
+
+
+@command.command()
+@click.argument(
+    "micrographs", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
+)
+@click.option(
+    "--diameter", required=True, help="Particle diameter, A: one number, or smallest,largest."
+)
+@click.option(
+    "--shape",
+    type=click.Choice(["auto", "disc", "ring"]),
+    default="auto",
+    show_default=True,
+    help="How particles look; auto takes what stands out best in each micrograph.",
+)
+@click.option(
+    "--threshold",
+    type=float,
+    default=None,
+    help="Lowest score, standard deviations of the response [found in each micrograph].",
+)
+@click.option(
+    "--min-distance",
+    type=float,
+    default=None,
+    help="Smallest distance of two picks, in diameters [0.5].",
+)
+@click.option("--max-picks", type=int, default=None, help="At most so many a micrograph [all].")
+@click.option(
+    "--edge", type=float, default=None, help="Keep off the border by so many diameters [0.3]."
+)
+@click.option(
+    "--max-contrast",
+    type=float,
+    default=None,
+    help="Avoid what has this many times a particle's contrast; 0 avoids nothing [3].",
+)
+@click.option("--bright", is_flag=True, help="Particles are brighter than the ice.")
+@microscope_options
+@output_options
+def blob(
+    micrographs: tuple[Path, ...],
+    diameter: str,
+    bright: bool,
+    out: Path,
+    device: str,
+    pixel_size: float | None,
+    voltage: float | None,
+    cs: float | None,
+    amplitude_contrast: float | None,
+    **choices: Any,
+) -> None:
+    """Find particles of a known diameter, without templates.
+
+    MICROGRAPHS are images or a STAR that lists them. Writes NAME_picks.star for each, and
+    picks.star, which RELION imports and `icefloe extract` reads.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from icefloe.cli.inputs import expand_micrographs, failures_exit
+    from icefloe.errors import IcefloeError
+    from icefloe.formats.star import write_star
+    from icefloe.interop.relion_picks import picks_star
+
+    settings = _settings(diameter, bright, choices)
+    items = expand_micrographs(
+        micrographs,
+        pixel_size=pixel_size,
+        voltage=voltage,
+        cs=cs,
+        amplitude_contrast=amplitude_contrast,
+    )
+    done: list[tuple[MicrographInput, Path]] = []
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for item in progress.track(items, description="Picking"):
+            target = out / f"{item.name}_picks.star"
+            try:
+                picks = _pick(item, settings, device)
+                write_star(target, picks_star(picks.numbers()))
+            except IcefloeError as error:
+                console.print(f"{item.name}: error: {error}")
+                continue
+            done.append((item, target))
+            console.print(f"{item.name}: {_line(picks)}")
+    _write_list(out / "picks.star", done, settings)
+    failures_exit(len(items) - len(done), len(items))
+
+
+def _settings(diameter: str, bright: bool, choices: dict[str, Any]) -> BlobSettings:
+    from pydantic import ValidationError
+
+    from icefloe.errors import SettingsError
+    from icefloe.picking import BlobSettings
+
+    try:
+        sizes = [float(part) for part in diameter.split(",")]
+        return BlobSettings.model_validate(
+            {
+                "diameter": sizes,
+                "contrast": "bright" if bright else "dark",
+                **{k: v for k, v in choices.items() if v is not None},
+            }
+        )
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "--" + str(first["loc"][0]).replace("_", "-")
+        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
+    except ValueError:
+        raise SettingsError(
+            f"--diameter is '{diameter}'", "one number, or smallest,largest, A"
+        ) from None
+
+
+def _pick(item: MicrographInput, settings: BlobSettings, device: str) -> Picks:
+    from icefloe.formats.image import read_image
+    from icefloe.picking import pick_blobs
+
+    image = read_image(item.path).data
+    return pick_blobs(
+        image, pixel_size=item.optics.micrograph_pixel_size, settings=settings, device=device
+    )
+
+
+def _line(picks: Picks) -> str:
+    sizes = f", {picks.shape} of {min(picks.diameter):.0f}" if len(picks) else ""
+    if len(picks) and max(picks.diameter) > min(picks.diameter):
+        sizes += f"-{max(picks.diameter):.0f}"
+    text = f"{len(picks)} picks above {picks.threshold:.2f}{sizes + ' A' if sizes else ''}"
+    return "; ".join((text, *picks.flags))
+
+
+def _write_list(
+    path: Path, done: Sequence[tuple[MicrographInput, Path]], settings: BlobSettings
+) -> None:
+    from icefloe.formats.star import write_star
+    from icefloe.interop.relion_picks import picks_list
+
+    groups, numbers = _distinct_optics([item.optics for item, _ in done])
+    rows, micrographs = [], []
+    for (item, target), number in zip(done, numbers, strict=True):
+        name = str(item.row.get("rlnMicrographName", item.path))
+        rows.append((name, str(target)))
+        micrographs.append({**item.row, "rlnMicrographName": name, "rlnOpticsGroup": number})
+    write_star(path, picks_list(rows, micrographs, groups, settings.diameter))
+
+
+def _distinct_optics(optics: Sequence[OpticsGroup]) -> tuple[list[OpticsGroup], list[int]]:
+    """Return each different group once, and the number of the group of every item."""
+    from dataclasses import replace
+
+    seen: list[OpticsGroup] = []
+    for group in optics:
+        if group not in seen:
+            seen.append(group)
+    groups = seen
+    if len({g.number for g in seen}) < len(seen) or len({g.name for g in seen}) < len(seen):
+        groups = [replace(g, number=i, name=f"opticsGroup{i}") for i, g in enumerate(seen, 1)]
+    return groups, [groups[seen.index(g)].number for g in optics]

@@ -1,0 +1,50 @@
+"""`icefloe report`: one self-contained HTML page about a session."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+__all__ = ["command"]
+
+
+@click.command("report")
+@click.option(
+    "--project",
+    "directory",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="this directory",
+    help="The session.",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="The page to write [report/report.html in the session].",
+)
+@click.option(
+    "--panels",
+    type=click.IntRange(0),
+    default=200,
+    show_default=True,
+    help="Most exposures with a panel of their own; tables and histograms count all.",
+)
+def command(directory: Path, out: Path | None, panels: int) -> None:
+    """Write one self-contained HTML page about a session.
+
+    It shows what was done and what failed, how the numbers are distributed and went with time,
+    and for each exposure its micrograph with picks, trajectories, spectrum and CTF fit. It needs
+    no network and can be mailed. Runs while a session is being processed, too.
+    """
+    from icefloe.formats.atomic import output_directory, write_text
+    from icefloe.project import Project
+    from icefloe.report import build_report
+
+    project = Project.open(directory)
+    target = out if out is not None else project.root / "report" / "report.html"
+    output_directory(target.parent)
+    page = build_report(project, panel_limit=panels)
+    write_text(target, page)
+    click.echo(f"{target} ({len(page.encode()) / 1e6:.1f} MB)")

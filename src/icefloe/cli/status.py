@@ -1,0 +1,84 @@
+"""`icefloe status`: what of a session is done, waiting or failed."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from icefloe.engine import Session
+    from icefloe.project import ExposureRecord
+
+__all__ = ["command"]
+
+_MAX_FAILURES = 20
+# What is worth a median: title, stage, key (several are averaged), factor, format.
+_FIGURES: tuple[tuple[str, str, tuple[str, ...], float, str], ...] = (
+    ("total motion", "motion", ("motion_total",), 1, "{:.1f} A"),
+    ("early motion", "motion", ("motion_early",), 1, "{:.1f} A"),
+    ("defocus", "ctf", ("defocus_u", "defocus_v"), 1e-4, "{:.2f} µm"),
+    ("astigmatism", "ctf", ("astigmatism",), 1, "{:.0f} A"),
+    ("CTF fit resolution", "ctf", ("fit_resolution",), 1, "{:.1f} A"),
+    ("picks", "pick", ("n_picks",), 1, "{:.0f}"),
+    ("particles", "extract", ("n_particles",), 1, "{:.0f}"),
+)
+
+
+@click.command("status", help="Show what of a session is done, waiting or failed.")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@click.option("--all-failures", is_flag=True, help="List every failure, not the first 20.")
+def command(directory: Path, all_failures: bool) -> None:
+    """Print the table of stages, medians and failures."""
+    from icefloe.engine import Session
+    from icefloe.project import load_records
+
+    session = Session.open(directory)
+    off = session.stages_off()
+    records = load_records(session.project, without=off)
+    click.echo(f"{session.project.root}: {len(records)} exposures")
+    if not records:
+        return
+    _print_stages(session)
+    if off:
+        click.echo("Picking and extraction are off: no particle diameter is set (pick.diameter).")
+    _print_medians(records)
+    failures = [(r.name, r.failure) for r in records if r.failure is not None]
+    if failures:
+        shown = failures if all_failures else failures[:_MAX_FAILURES]
+        click.echo(f"\nFailures ({len(failures)}):")
+        for name, failure in shown:
+            click.echo(f"  {name}  {failure.stage}: {failure.message}")
+        if len(shown) < len(failures):
+            click.echo(f"  and {len(failures) - len(shown)} more (--all-failures)")
+
+
+def _print_stages(session: Session) -> None:
+    from icefloe.engine.overview import count_states
+    from icefloe.project import STAGES
+
+    counts = count_states(session)
+    columns = ("done", "failed", "stale", "waiting")
+    click.echo(f"\n{'stage':<10}" + "".join(f"{c:>9}" for c in columns))
+    for stage in STAGES:
+        if stage in counts:
+            click.echo(f"{stage:<10}" + "".join(f"{counts[stage][c]:>9}" for c in columns))
+
+
+def _print_medians(records: list[ExposureRecord]) -> None:
+    rows = []
+    for title, stage, keys, factor, form in _FIGURES:
+        found = []
+        for record in records:
+            values = [record.numbers.get(stage, {}).get(key) for key in keys]
+            if values and all(v is not None for v in values):
+                found.append(factor * statistics.fmean(float(v) for v in values if v is not None))
+        if found:
+            shown = (statistics.median(found), min(found), max(found))
+            rows.append((title, *(form.format(v) for v in shown)))
+    if rows:
+        click.echo(f"\n{'':<20}{'median':>12}{'lowest':>12}{'highest':>12}")
+        for title, median, low, high in rows:
+            click.echo(f"{title:<20}{median:>12}{low:>12}{high:>12}")

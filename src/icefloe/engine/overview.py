@@ -1,0 +1,50 @@
+"""How far a session is, measured against today's settings and files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from icefloe.engine.plan import plan_exposure
+from icefloe.project import load_record
+from icefloe.project.sidecar import identify
+
+if TYPE_CHECKING:
+    from icefloe.engine.session import Session
+    from icefloe.engine.stage import Stage
+
+__all__ = ["count_states"]
+
+
+def count_states(
+    session: Session, stages: Sequence[Stage] | None = None
+) -> dict[str, dict[str, int]]:
+    """Return by stage how many exposures are ``done``, ``failed``, ``stale`` and ``waiting``.
+
+    ``stale`` has a result that the next run makes anew, because a setting, its input or what it
+    was made from changed; ``waiting`` has none yet. What cannot run because an earlier stage
+    failed is counted under neither.
+    """
+    from icefloe.errors import InputError
+
+    if stages is None:
+        from icefloe.engine.stages import STANDARD_STAGES
+
+        stages = STANDARD_STAGES
+    counts: dict[str, dict[str, int]] = {}
+    for name, listed in session.project.read_registry().items():
+        try:
+            identity = identify(session.project.locate(listed), listed)
+        except InputError:
+            identity = None
+        recorded = load_record(session.project, name, listed)
+        kind = recorded.kind if recorded.kind != "unknown" else None
+        for step in plan_exposure(session, stages, name, identity, kind=kind):
+            row = counts.setdefault(
+                step.stage.name, {"done": 0, "failed": 0, "stale": 0, "waiting": 0}
+            )
+            if step.state in ("done", "failed"):
+                row[step.state] += 1
+            elif step.state == "todo":
+                row["waiting" if step.sidecar is None else "stale"] += 1
+    return counts

@@ -1,0 +1,123 @@
+"""A project with today's settings: the facts that all its exposures share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from icefloe.engine.plan import fingerprint_of
+from icefloe.engine.settings import SessionSettings
+from icefloe.errors import InputError
+from icefloe.project import Project, read_settings
+from icefloe.project.sidecar import identify
+
+if TYPE_CHECKING:
+    from icefloe._types import BoolArray, FloatArray
+    from icefloe.engine.stage import Stage
+
+__all__ = ["Session"]
+
+
+@dataclass
+class Session:
+    """A project, its settings and the device to work on.
+
+    Attributes
+    ----------
+    project
+        Where things lie.
+    settings
+        Every setting.
+    device
+        ``cpu``, ``cuda:N`` or ``torch-cpu``, as `icefloe.fourier.resolve_device` returns it.
+    """
+
+    project: Project
+    settings: SessionSettings
+    device: str = "cpu"
+    _hashes: dict[str, str] = field(default_factory=dict)
+    _gains: dict[bool, FloatArray] = field(default_factory=dict)
+    _defects: dict[tuple[int, int], BoolArray] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, directory: str | Path, device: str = "cpu") -> Session:
+        """Return the session at `directory` with the settings in its file."""
+        project = Project.open(directory)
+        return cls(project, read_settings(project.settings_file, SessionSettings), device)
+
+    def choices_hash(self, stage: Stage) -> str:
+        """Return the hash of what a stage's result depends on beside its input."""
+        if stage.name not in self._hashes:
+            self._hashes[stage.name] = fingerprint_of(stage.choices(self))
+        return self._hashes[stage.name]
+
+    def shared_files(self) -> set[Path]:
+        """Return the files that are no exposures though a pattern may catch them."""
+        data = self.settings.data
+        return {self.project.locate(f).resolve() for f in (data.gain, data.defects) if f}
+
+    def stages_off(self) -> tuple[str, ...]:
+        """Return the stages that the settings leave out."""
+        return ("pick", "extract") if self.settings.pick.diameter is None else ()
+
+    def identity(self, listed: str | None) -> list[int] | None:
+        """Return size and time of a file that the settings name; None without one.
+
+        A file that is gone has size -1: what was made with it is stale, and the next run says
+        that it is missing.
+        """
+        if listed is None:
+            return None
+        try:
+            found = identify(self.project.locate(listed), listed)
+        except InputError:
+            return [-1, 0]
+        return [found.size, found.mtime_ns]
+
+    def gain(self, *, for_eer: bool = False) -> FloatArray | None:
+        """Return the multiplicative gain, oriented like the movies; read once.
+
+        Parameters
+        ----------
+        for_eer
+            For EER movies, whose MRC gain divides.
+        """
+        data = self.settings.data
+        if data.gain is None:
+            return None
+        if for_eer not in self._gains:
+            from icefloe.formats.gain import orient_gain, read_gain
+
+            gain = read_gain(self.project.locate(data.gain), for_eer=for_eer)
+            self._gains[for_eer] = orient_gain(gain, data.gain_rotate, data.gain_flip)
+        return self._gains[for_eer]
+
+    def defects(self, shape: tuple[int, int]) -> BoolArray | None:
+        """Return the mask of bad pixels for movies of this shape; read once for each."""
+        listed = self.settings.data.defects
+        if listed is None:
+            return None
+        if shape not in self._defects:
+            from icefloe.formats.defects import read_defects
+
+            self._defects[shape] = read_defects(self.project.locate(listed), shape)
+        return self._defects[shape]
+
+    def check_files(self) -> None:
+        """Raise the error that every exposure would meet: a gain that cannot be used.
+
+        Raises
+        ------
+        InputError
+            A file that the settings name is missing or unusable.
+        """
+        data = self.settings.data
+        for listed in (data.gain, data.defects):
+            if listed is not None:
+                identify(self.project.locate(listed), listed)
+        self.gain()
+
+    def facts(self) -> dict[str, Any]:
+        """Return the settings of the section [data]."""
+        return self.settings.data.model_dump(mode="json")

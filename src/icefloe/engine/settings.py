@@ -1,0 +1,115 @@
+"""Every setting of a session: facts about the data, what to write, and each stage's choices."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from icefloe.ctf.settings import CtfSettings
+from icefloe.errors import SettingsError
+from icefloe.extraction.settings import ExtractSettings
+from icefloe.motion.settings import MotionSettings
+from icefloe.picking.settings import BlobSettings
+
+__all__ = ["DataSettings", "OutputSettings", "SessionSettings"]
+
+
+class DataSettings(BaseModel):
+    """Facts about the microscope, the camera and the exposures."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pixel_size: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="Pixel size of the input, A; not set: the file's header.",
+    )
+    voltage: float = Field(default=300.0, gt=0, le=3000, description="Acceleration voltage, kV.")
+    cs: float = Field(default=2.7, ge=-20, le=20, description="Spherical aberration, mm.")
+    amplitude_contrast: float = Field(
+        default=0.1, ge=0, le=1, description="Amplitude contrast, a fraction (usually 0.07 to 0.1)."
+    )
+    dose_per_frame: float | None = Field(
+        default=None,
+        gt=0,
+        description="Dose of one movie frame, e/A^2; of one fraction for EER. Either this or "
+        "total_dose is needed for movies.",
+    )
+    total_dose: float | None = Field(
+        default=None, gt=0, description="Dose of a whole movie, e/A^2, in place of dose_per_frame."
+    )
+    gain: str | None = Field(
+        default=None,
+        description="Gain reference; relative to this session's directory unless absolute.",
+    )
+    gain_rotate: Literal[0, 1, 2, 3] = Field(
+        default=0, description="Turns of the gain by 90 degrees, as RELION's gain_rot."
+    )
+    gain_flip: Literal[0, 1, 2] = Field(
+        default=0,
+        description="Flip after turning: 0 none, 1 up-down, 2 left-right; RELION's gain_flip.",
+    )
+    defects: str | None = Field(
+        default=None, description="Defect list or map; relative to this session's directory."
+    )
+    eer_upsampling: Literal[1, 2, 4] = Field(
+        default=1, description="Grid of EER movies: 1 for 4K, 2 for 8K, 4 for 16K pixels."
+    )
+    eer_frames_per_fraction: int | None = Field(
+        default=None, ge=1, description="Raw EER frames that are summed to one fraction."
+    )
+    optics_group: str = Field(
+        default="opticsGroup1",
+        min_length=1,
+        pattern=r"^\S+$",
+        description="Name for RELION's optics table.",
+    )
+
+    @model_validator(mode="after")
+    def _one_dose(self) -> DataSettings:
+        if self.dose_per_frame is not None and self.total_dose is not None:
+            raise SettingsError(
+                f"Both dose_per_frame ({self.dose_per_frame:g}) and total_dose "
+                f"({self.total_dose:g}) are set",
+                "one of them",
+                'Set the other one to ""',
+            )
+        return self
+
+
+class OutputSettings(BaseModel):
+    """Which files are written, and how."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    float16: bool = Field(
+        default=False,
+        description="Write micrographs and particles as 16-bit floats (MRC mode 12): half the "
+        "space, read by RELION 4 and later.",
+    )
+    unweighted: bool = Field(
+        default=True, description="Also write the micrograph without dose weighting, NAME_noDW.mrc."
+    )
+
+
+class SessionSettings(BaseModel):
+    """Every setting of a session, one section a model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: DataSettings = Field(
+        default=DataSettings(), description="The microscope, the camera, the exposures."
+    )
+    output: OutputSettings = Field(
+        default=OutputSettings(), description="Which files are written, and how."
+    )
+    motion: MotionSettings = Field(
+        default=MotionSettings(), description="Motion correction (movies only)."
+    )
+    ctf: CtfSettings = Field(default=CtfSettings(), description="CTF estimation.")
+    pick: BlobSettings = Field(default=BlobSettings(), description="Particle picking.")
+    extract: ExtractSettings = Field(
+        default=ExtractSettings(), description="Particle extraction; one box for all exposures."
+    )

@@ -1,0 +1,64 @@
+"""Opens or makes a session with changed settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from icefloe.engine.settings import SessionSettings
+from icefloe.errors import ProjectError
+from icefloe.project import Project, read_settings, write_settings
+from icefloe.project.settings_file import build_settings
+
+__all__ = ["Changes", "change_settings", "open_or_create"]
+
+# New values by section and key.
+Changes = Mapping[str, Mapping[str, Any]]
+
+# Either of them gives the dose: whoever sets one means that the other no longer counts.
+_EITHER = {"dose_per_frame": "total_dose", "total_dose": "dose_per_frame"}
+
+
+def open_or_create(
+    directory: Path, changes: Changes, *, may_create: bool
+) -> tuple[Project, SessionSettings]:
+    """Return the session at `directory` with `changes` made in its settings file.
+
+    Raises
+    ------
+    ProjectError
+        There is no session, and none may be made: nothing to put into it was given.
+    SettingsError
+        A change is unknown or out of range; nothing is written then.
+    """
+    if (directory / "icefloe.toml").is_file():
+        project = Project.create(directory)  # directories that were removed are made again
+        settings = read_settings(project.settings_file, SessionSettings)
+        return project, change_settings(project, settings, changes) if changes else settings
+    if not may_create:
+        Project.open(directory)
+        raise ProjectError(f"{directory} is not a session")
+    project = Project(Project.create(directory).root)
+    return project, change_settings(project, SessionSettings(), changes)
+
+
+def change_settings(
+    project: Project, settings: SessionSettings, changes: Changes
+) -> SessionSettings:
+    """Write `settings` with `changes` to the session's file, and return them.
+
+    Files inside the session are written relative to it, so that it can be moved.
+    """
+    content = settings.model_dump(mode="json")
+    for section, entries in changes.items():
+        target = content.setdefault(section, {})
+        for key, value in entries.items():
+            if section == "data" and key in _EITHER:
+                target[_EITHER[key]] = None
+            if section == "data" and key in ("gain", "defects") and value:
+                value = project.listed(project.locate(value))
+            target[key] = value
+    changed = build_settings(SessionSettings, content, "These settings")
+    write_settings(project.settings_file, changed)
+    return changed

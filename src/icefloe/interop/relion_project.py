@@ -1,0 +1,354 @@
+"""A session as RELION's files: everything its later jobs need, in one directory.
+
+Paths are relative to the session's directory, from which RELION is started, or absolute.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icefloe.errors import OutputError, ProjectError
+from icefloe.formats.atomic import output_directory
+from icefloe.formats.mrc import write_mrc
+from icefloe.formats.star import StarTable, write_star
+from icefloe.interop.optics import OpticsGroup
+from icefloe.interop.relion_ctf import micrographs_ctf
+from icefloe.interop.relion_motion import corrected_micrographs, motion_star
+from icefloe.interop.relion_particles import (
+    ctf_row,
+    join_columns,
+    particle_columns,
+    particles_star,
+)
+from icefloe.interop.relion_picks import picks_list
+from icefloe.project import ExposureRecord, Project, load_records
+
+__all__ = ["Exported", "export_relion"]
+
+# Stands in the directory and lists what the export wrote, so that it deletes nothing else.
+_MANIFEST = ".written-by-icefloe"
+# The flag of a CTF that must not be used; see `icefloe.ctf.NO_RINGS`.
+_NO_RINGS = "no Thon rings"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an export wrote.
+
+    Attributes
+    ----------
+    files
+        Number of rows by file; paths relative to the session.
+    notes
+        What was left out, and why.
+    """
+
+    files: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def export_relion(project: Project, data: Mapping[str, Any], *, absolute: bool = False) -> Exported:
+    """Write ``relion/`` anew from what the stages recorded.
+
+    Parameters
+    ----------
+    project
+        The session.
+    data
+        The settings of its section [data].
+    absolute
+        Write absolute paths instead of ones relative to the session.
+
+    Raises
+    ------
+    ProjectError
+        The directory holds files of others, or no exposure is far enough to be exported.
+    OutputError
+        It cannot be written.
+    """
+    records = load_records(project)
+    export = _Export(project, data, absolute, records)
+    if not export.micrographs:
+        raise ProjectError(
+            f"{project.root} has no micrograph to export", hint="Run 'icefloe run' first"
+        )
+    target = project.root / "relion"
+    _check_own(target)
+    for left in project.root.glob(".partial-*-relion*"):  # by an export that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    temporary = project.root / f".partial-{os.getpid()}-relion"
+    output_directory(temporary)
+    try:
+        exported = export.write(temporary)
+        _swap(temporary, target)
+    except OSError as error:
+        raise OutputError(f"{target} cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return exported
+
+
+class _Export:
+    """The rows of one export, and the writing of them."""
+
+    def __init__(
+        self,
+        project: Project,
+        data: Mapping[str, Any],
+        absolute: bool,
+        records: Sequence[ExposureRecord],
+    ) -> None:
+        self.project, self.data, self.absolute = project, data, absolute
+        self.micrographs = [r for r in records if self._image(r) is not None]
+        self.groups: dict[str, OpticsGroup] = {}  # by exposure
+        self._known: dict[tuple[float, ...], int] = {}
+        for record in self.micrographs:
+            self.groups[record.name] = self._group(record)
+        self.exported = Exported()
+
+    def write(self, directory: Path) -> Exported:
+        """Write all files."""
+        self._directory = directory
+        corrected = self._write_motion()
+        fitted = self._write_ctf(corrected)
+        self._write_picks(corrected, fitted)
+        self._write_particles({str(row["name"]) for row in fitted})
+        missing = [r.name for r in self.micrographs if self._unusable(r)]
+        if missing:
+            shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
+            self.exported.notes.append(
+                f"Without a usable CTF, and so left out of micrographs_ctf.star and "
+                f"particles.star: {shown} ({len(missing)})"
+            )
+        paths = sorted(p for p in directory.rglob("*") if p.is_file())
+        listed = "".join(f"{p.relative_to(directory).as_posix()}\n" for p in paths)
+        (directory / _MANIFEST).write_text(listed, encoding="utf-8")
+        return self.exported
+
+    def _write_motion(self) -> list[dict[str, Any]]:
+        """Write the movies' motion; return the rows of all micrographs."""
+        rows = []
+        moved = False
+        for record in self.micrographs:
+            row: dict[str, Any] = {
+                "name": record.name,
+                "micrograph": self._path(self._image(record)),
+                "optics_group": self.groups[record.name].number,
+            }
+            if record.kind == "movie":
+                moved = True
+                for role, key in (
+                    ("unweighted", "no_dw"),
+                    ("power_spectrum", "power_spectrum"),
+                    ("even", "even"),
+                    ("odd", "odd"),
+                ):
+                    row[key] = self._path(record.file("motion", role))
+                row["metadata"] = self._listed(f"relion/motion/{record.name}.star")
+                row["numbers"] = record.numbers["motion"]
+                self._write_movie(record)
+            rows.append(row)
+        movies = [row for row in rows if "metadata" in row]
+        if moved:
+            self._star(
+                "corrected_micrographs.star", corrected_micrographs(movies, self._used(movies))
+            )
+        return rows
+
+    def _write_movie(self, record: ExposureRecord) -> None:
+        numbers = record.numbers["motion"]
+        eer = None
+        if record.numbers["import"].get("format") == "eer":
+            grouping = self.data.get("eer_frames_per_fraction")
+            # RELION counts the grids 1, 2, 3: 4K, 8K, 16K.
+            upsampling = {1: 1, 2: 2, 4: 3}[int(self.data["eer_upsampling"])]
+            eer = {"upsampling": upsampling, "grouping": grouping} if grouping else None
+        blocks = motion_star(
+            numbers,
+            movie_name=self._listed(self.project.listed(record.source)),
+            gain_name=self._gain(numbers, divides=eer is not None),
+            defect_name=self._path(self._located("defects")),
+            eer=eer,
+        )
+        path = self._directory / "motion" / f"{record.name}.star"
+        path.parent.mkdir(exist_ok=True)
+        write_star(path, blocks)
+
+    def _write_ctf(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+        """Write the micrographs with a usable CTF, and return their rows."""
+        by_name = {r.name: r for r in self.micrographs}
+        fitted = []
+        for row in rows:
+            record = by_name[str(row["name"])]
+            if self._unusable(record):
+                continue
+            image = self._path(record.file("ctf", "diagnostic"))
+            fitted.append({**row, "ctf_image": f"{image}:mrc", "ctf": record.numbers["ctf"]})
+        if fitted:
+            self._star("micrographs_ctf.star", micrographs_ctf(fitted, self._used(fitted)))
+        return fitted
+
+    def _write_picks(
+        self, rows: Sequence[Mapping[str, Any]], fitted: Sequence[Mapping[str, Any]]
+    ) -> None:
+        by_name = {r.name: r for r in self.micrographs}
+        known = {str(row["name"]): row for row in (*rows, *fitted)}
+        pairs = []
+        micrographs = []
+        for name, row in known.items():
+            coordinates = self._path(by_name[name].file("pick", "picks"))
+            if coordinates is None:
+                continue
+            pairs.append((str(row["micrograph"]), coordinates))
+            micrographs.append(
+                {"rlnMicrographName": row["micrograph"], "rlnOpticsGroup": row["optics_group"]}
+            )
+        if pairs:
+            self._star("picks.star", picks_list(pairs, micrographs, self._used(rows)))
+
+    def _write_particles(self, fitted: set[str]) -> None:
+        parts = []
+        sizes: dict[int, float] = {}
+        boxes: dict[int, list[str]] = {}
+        for record in self.micrographs:
+            stack = self._path(record.file("extract", "particles"))
+            if record.name not in fitted or stack is None:
+                continue
+            extracted = record.numbers["extract"]
+            group = self.groups[record.name]
+            parts.append(
+                particle_columns(
+                    extracted,
+                    stack_name=stack,
+                    micrograph_name=str(self._path(self._image(record))),
+                    optics_group=group.number,
+                    score=np.asarray(record.numbers["pick"]["score"], dtype=np.float64),
+                    ctf=ctf_row(record.numbers["ctf"]),
+                )
+            )
+            sizes[group.number] = float(extracted["pixel_size"])
+            boxes.setdefault(int(extracted["box"]), []).append(record.name)
+        if not parts:
+            return
+        if len(boxes) > 1:
+            found = "; ".join(f"{b} pixels: {len(n)} exposures" for b, n in sorted(boxes.items()))
+            raise ProjectError(
+                f"The particles have different boxes ({found})",
+                "one box",
+                "Set extract.box, run again and export again",
+            )
+        columns = join_columns(parts)
+        blocks = particles_star(
+            columns, self._all_groups(), pixel_size=sizes, box=next(iter(boxes))
+        )
+        self._star("particles.star", blocks)
+
+    def _star(self, name: str, blocks: dict[str, StarTable]) -> None:
+        write_star(self._directory / name, blocks)
+        main = next(b for k, b in blocks.items() if k != "optics")
+        self.exported.files[f"relion/{name}"] = len(main)
+
+    def _image(self, record: ExposureRecord) -> Path | None:
+        return record.file("motion" if record.kind == "movie" else "import", "micrograph")
+
+    def _unusable(self, record: ExposureRecord) -> bool:
+        if record.status["ctf"] != "done" or _NO_RINGS in record.flags["ctf"]:
+            return True
+        return ctf_row(record.numbers["ctf"]) is None
+
+    def _group(self, record: ExposureRecord) -> OpticsGroup:
+        """Return the record's optics group, a new one if its optics are new."""
+        imported, motion = record.numbers["import"], record.numbers.get("motion", {})
+        ctf = record.numbers.get("ctf", self.data)
+        original = float(motion.get("movie_pixel_size", imported["pixel_size"]))
+        optics = OpticsGroup(
+            voltage=float(ctf["voltage"]),
+            cs=float(ctf["cs"]),
+            amplitude_contrast=float(ctf["amplitude_contrast"]),
+            original_pixel_size=original,
+            micrograph_pixel_size=float(motion.get("pixel_size", original)),
+            number=0,
+            name="",
+        )
+        key = (
+            optics.voltage,
+            optics.cs,
+            optics.amplitude_contrast,
+            optics.original_pixel_size,
+            optics.micrograph_pixel_size,
+        )
+        number = self._known.setdefault(key, len(self._known) + 1)
+        name = str(self.data["optics_group"])
+        return replace(optics, number=number, name=name if number == 1 else f"{name}_{number}")
+
+    def _all_groups(self) -> list[OpticsGroup]:
+        unique = {g.number: g for g in self.groups.values()}
+        return [unique[n] for n in sorted(unique)]
+
+    def _used(self, rows: Sequence[Mapping[str, Any]]) -> list[OpticsGroup]:
+        numbers = {int(row["optics_group"]) for row in rows}
+        return [g for g in self._all_groups() if g.number in numbers]
+
+    def _path(self, path: Path | None) -> str | None:
+        return None if path is None else self._listed(self.project.listed(path))
+
+    def _listed(self, listed: str) -> str:
+        return str(self.project.locate(listed)) if self.absolute else listed
+
+    def _located(self, key: str) -> Path | None:
+        listed = self.data.get(key)
+        return self.project.locate(str(listed)) if listed else None
+
+    def _gain(self, numbers: Mapping[str, Any], *, divides: bool) -> str | None:
+        """Write the gain as polishing needs it: turned, and of the movie's size."""
+        path = self._located("gain")
+        if path is None:
+            return None
+        from icefloe.formats.gain import fit_gain, orient_gain, read_gain
+
+        ny, nx = (int(n) for n in numbers["movie_shape"])
+        name = f"gain_{nx}x{ny}{'_eer' if divides else ''}.mrc"
+        target = self._directory / name
+        if not target.exists():
+            gain = read_gain(path, for_eer=divides)
+            turned = orient_gain(gain, self.data["gain_rotate"], self.data["gain_flip"])
+            fitted, _ = fit_gain(turned, (ny, nx))
+            if divides:  # RELION divides by an MRC gain of an EER movie; 0 marks a defect
+                fitted = np.divide(1, fitted, out=np.zeros_like(fitted), where=fitted != 0)
+            write_mrc(target, fitted, float(numbers["movie_pixel_size"]))
+        return self._listed(f"relion/{name}")
+
+
+def _check_own(target: Path) -> None:
+    """Refuse to replace a directory that holds anything that no export wrote."""
+    if not target.exists():
+        return
+    try:
+        own = set((target / _MANIFEST).read_text(encoding="utf-8").splitlines())
+    except OSError:
+        own = set()
+    files = (p for p in target.rglob("*") if not p.is_dir())
+    foreign = [n for p in files if (n := p.relative_to(target).as_posix()) not in own]
+    foreign = sorted(n for n in foreign if n != _MANIFEST)
+    if foreign:
+        raise ProjectError(
+            f"{target} holds files that this export did not write, such as {foreign[0]}",
+            "a directory of its own, which it replaces as a whole",
+            "Move them elsewhere; start RELION in the session's directory, not in relion/",
+        )
+
+
+def _swap(temporary: Path, target: Path) -> None:
+    """Put the new directory in the place of the old one."""
+    old = target.with_name(f".partial-{os.getpid()}-relion-old")
+    if target.exists():
+        target.replace(old)
+    temporary.replace(target)
+    shutil.rmtree(old, ignore_errors=True)

@@ -1,0 +1,268 @@
+"""Particles as blobs: correlation with balls and hollow balls in an evenly lit image.
+
+A micrograph is reduced to some 16 pixels a particle and divided by its local standard deviation.
+Templates of one or two shapes and several sizes are correlated with it; for each the heights of
+all local maxima are split into noise and particles (`threshold.split_scores`), and the template
+whose particles stand out furthest is taken. So nobody has to know whether a particle looks hollow
+at this defocus, or by how much its dense core is smaller than its longest diameter.
+
+The correlation is that of Roseman (2003), Ultramicroscopy 94, 225, with the local variance taken
+over a wider neighbourhood than the mask; `docs/picking.md` has the comparison that led here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from icefloe._types import BoolArray, FloatArray, Tensor
+from icefloe.errors import MissingMetadataError, SettingsError
+from icefloe.fourier import frequency_axes, irfft2, rfft2, to_device, to_numpy
+from icefloe.kernels.peaks import find_peaks
+from icefloe.picking.normalise import SearchImage, clean_image, padded_border, search_image
+from icefloe.picking.result import Picks
+from icefloe.picking.settings import BlobSettings
+from icefloe.picking.templates import blob_template
+from icefloe.picking.threshold import ScoreSplit, split_scores
+
+__all__ = ["pick_blobs"]
+
+# A particle's longest diameter is what people know; its dense core looks smaller.
+_APPARENT = (0.7, 0.84, 1.0)
+# Neighbouring sizes of one range differ by at most this factor.
+_SIZE_STEP = 1.25
+# Spacing, in diameters, of the local maxima whose heights tell noise from particles.
+_PEAK_SPACING = 0.45
+# Templates that reach this part of the best separation count as equally good.
+_NEARLY = 0.75
+# Sigma, in diameters, of the Gaussian that sums up a particle's contrast.
+_CONTRAST_BLUR = 0.25
+
+
+@dataclass(frozen=True)
+class _Response:
+    """Correlation with the sizes of one template family."""
+
+    shape: str
+    score: FloatArray  # (ny, nx), standard deviations
+    correlation: FloatArray  # (ny, nx), with the unit-energy template
+    size: FloatArray  # (ny, nx), index of the size that fits best
+    sizes: tuple[float, ...]  # A
+
+
+def pick_blobs(
+    image: FloatArray,
+    *,
+    pixel_size: float,
+    settings: BlobSettings | None = None,
+    device: str = "cpu",
+) -> Picks:
+    """Find particles that look like discs or rings.
+
+    Parameters
+    ----------
+    image
+        (ny, nx) micrograph, any real type.
+    pixel_size
+        Pixel size, A.
+    settings
+        The diameter must be set.
+    device
+        ``cpu``, ``cuda:N`` or ``torch-cpu``.
+
+    Raises
+    ------
+    MissingMetadataError
+        No diameter, or no positive pixel size.
+    SettingsError
+        A diameter that does not fit the micrograph.
+    InputError
+        An image without content.
+    """
+    settings = settings or BlobSettings()
+    cleaned, flags = clean_image(image)
+    low, high = _diameters(settings, pixel_size, cleaned.shape)
+    search = search_image(
+        cleaned,
+        low / pixel_size,
+        settings.samples,
+        settings.local_window,
+        bright=settings.contrast == "bright",
+        device=device,
+    )
+    pixel = pixel_size / search.scale[0]
+    border = padded_border(cleaned)
+    if max(border) > 1:
+        flags += (f"padded borders left out (top, bottom, left, right): {border} px",)
+    allowed = _inside(search, border, settings.edge * low / pixel)
+    # Noise must be counted the same way whatever distance the user wants between picks.
+    spacing = _PEAK_SPACING * low / pixel
+
+    shapes = ("disc", "ring") if settings.shape == "auto" else (settings.shape,)
+    spectrum = rfft2(search.even)
+    responses = [
+        _respond(search, spectrum, shape, apparent, (low, high), pixel, allowed, device)
+        for shape in shapes
+        for apparent in _APPARENT
+    ]
+    best, split = _clearest(responses, allowed, spacing)
+    usual, _ = find_peaks(best.score, spacing, split.threshold, allowed)
+    strength = _contrast(search, usual, low / pixel, device)
+    if settings.max_contrast:
+        junk = np.abs(strength) > settings.max_contrast
+        if junk[allowed].any():
+            allowed = allowed & ~_near(junk, 0.5 * low / pixel)
+            best, split = _clearest(responses, allowed, spacing)
+    threshold = split.threshold if settings.threshold is None else settings.threshold
+    if settings.threshold is None and not split.clear:
+        flags += ("particles do not stand out from the noise; only the strongest were kept",)
+    positions, scores = find_peaks(
+        best.score, settings.min_distance * low / pixel, threshold, allowed
+    )
+    if settings.max_picks and len(scores) > settings.max_picks:
+        flags += (f"{len(scores) - settings.max_picks} picks beyond max_picks left out",)
+        positions, scores = positions[: settings.max_picks], scores[: settings.max_picks]
+    if not len(scores):
+        flags += ("no particles found",)
+    index = np.rint(positions).astype(np.intp)
+    contrast = strength[index[:, 0], index[:, 1]]
+    return Picks(
+        y=positions[:, 0] / search.scale[0],
+        x=positions[:, 1] / search.scale[1],
+        score=scores,
+        contrast=contrast,
+        diameter=np.asarray(best.sizes)[best.size[index[:, 0], index[:, 1]].astype(np.intp)],
+        threshold=float(threshold),
+        separation=split.separation,
+        diameter_range=(low, high),
+        shape=best.shape,
+        shape_yx=(int(cleaned.shape[0]), int(cleaned.shape[1])),
+        flags=flags,
+    )
+
+
+def _diameters(
+    settings: BlobSettings, pixel_size: float, shape: tuple[int, ...]
+) -> tuple[float, float]:
+    if not pixel_size or not pixel_size > 0:
+        raise MissingMetadataError(
+            f"The pixel size is {pixel_size}", "A per pixel", "Give --pixel-size"
+        )
+    if settings.diameter is None:
+        raise MissingMetadataError(
+            "No particle diameter was given", "one in A", "Give --diameter, or set pick.diameter"
+        )
+    low, high = settings.diameter
+    smallest = min(shape) * pixel_size
+    if 2 * high > smallest:
+        raise SettingsError(
+            f"A particle of {high:g} A does not fit a micrograph of {smallest:g} A",
+            "a diameter below half the micrograph",
+            "Check --diameter and --pixel-size",
+        )
+    if low < 4 * pixel_size:
+        raise SettingsError(
+            f"A particle of {low:g} A is only {low / pixel_size:.1f} pixels wide",
+            "at least 4 pixels",
+            "Check --diameter and --pixel-size",
+        )
+    return low, high
+
+
+def _inside(search: SearchImage, border: tuple[int, int, int, int], margin: float) -> BoolArray:
+    """Return where a pick may lie."""
+    ny, nx = search.shape
+    sy, sx = search.scale
+    top, bottom, left, right = border
+    allowed = np.zeros((ny, nx), dtype=np.bool_)
+    y0, y1 = top * sy + margin, ny - 1 - bottom * sy - margin
+    x0, x1 = left * sx + margin, nx - 1 - right * sx - margin
+    allowed[
+        max(0, int(np.ceil(y0))) : max(0, int(np.floor(y1)) + 1),
+        max(0, int(np.ceil(x0))) : max(0, int(np.floor(x1)) + 1),
+    ] = True
+    return allowed
+
+
+def _respond(
+    search: SearchImage,
+    spectrum: Tensor,
+    shape: str,
+    apparent: float,
+    diameters: tuple[float, float],
+    pixel: float,
+    allowed: BoolArray,
+    device: str,
+) -> _Response:
+    """Correlate with one shape at all sizes of the range, made smaller by `apparent`."""
+    low, high = diameters
+    steps = 1 + int(np.ceil(np.log(high / low) / np.log(_SIZE_STEP) - 1e-9))
+    sizes = tuple(float(s) for s in apparent * np.geomspace(low, high, steps))
+    size = (int(search.even.shape[0]), int(search.even.shape[1]))
+    maps, correlations = [], []
+    for diameter in sizes:
+        template = to_device(blob_template(diameter / pixel, shape, size), device)
+        response = to_numpy(search.crop(irfft2(spectrum * template, size)))
+        correlations.append(response)
+        maps.append(_standardise(response, allowed))
+    stack = np.stack(maps)
+    winner = stack.argmax(axis=0)
+    correlation = np.take_along_axis(np.stack(correlations), winner[None], 0)[0]
+    return _Response(shape, stack.max(axis=0), correlation, winner.astype(np.int8), sizes)
+
+
+def _clearest(
+    responses: Sequence[_Response], allowed: BoolArray, spacing: float
+) -> tuple[_Response, ScoreSplit]:
+    """Return the response whose particles are most certain, and the split of its scores.
+
+    Of the templates that separate particles from noise about as well as the best one, it is the
+    one that correlates best with them: in a crowded micrograph a ring also answers to discs, and
+    to less of what is between them.
+    """
+    splits, correlations = [], []
+    for response in responses:
+        positions, heights = find_peaks(response.score, spacing, 0.0, allowed)
+        splits.append(split_scores(heights))
+        picked = np.rint(positions[heights >= splits[-1].threshold]).astype(np.intp)
+        values = response.correlation[picked[:, 0], picked[:, 1]]
+        correlations.append(float(np.median(values)) if len(values) else 0.0)
+    limit = _NEARLY * max(split.separation for split in splits)
+    good = [i for i, split in enumerate(splits) if split.separation >= limit]
+    best = max(good, key=lambda i: (splits[i].clear, correlations[i], splits[i].separation))
+    return responses[best], splits[best]
+
+
+def _standardise(response: FloatArray, allowed: BoolArray) -> FloatArray:
+    """Return the map in robust standard deviations of its allowed part."""
+    inside = response[allowed] if allowed.any() else response
+    centre = float(np.median(inside))
+    spread = 1.4826 * float(np.median(np.abs(inside - centre)))
+    return np.asarray((response - centre) / max(spread, 1e-12), dtype=np.float32)
+
+
+def _contrast(search: SearchImage, positions: FloatArray, width: float, device: str) -> FloatArray:
+    """Return how dark each place is, relative to the usual pick; (ny, nx)."""
+    size = (int(search.plain.shape[0]), int(search.plain.shape[1]))
+    ky, kx = frequency_axes(size)
+    blur = np.exp(-2 * (np.pi * _CONTRAST_BLUR * width) ** 2 * (ky**2 + kx**2))
+    transfer = to_device(blur.astype(np.float32), device)
+    level = np.asarray(to_numpy(search.crop(irfft2(rfft2(search.plain) * transfer, size))))
+    spread = 1.4826 * float(np.median(np.abs(level - np.median(level))))
+    usual = 0.0
+    if len(positions):
+        index = np.rint(positions).astype(np.intp)
+        usual = float(np.median(level[index[:, 0], index[:, 1]]))
+    # Faint particles: noise alone must not look like contamination.
+    return np.asarray(level / max(usual, 1.5 * spread, 1e-12))
+
+
+def _near(seeds: BoolArray, distance: float) -> BoolArray:
+    """Return what is at most `distance` pixels from a seed."""
+    if not seeds.any():
+        return seeds
+    from scipy.ndimage import distance_transform_edt
+
+    return np.asarray(distance_transform_edt(~seeds) <= distance)

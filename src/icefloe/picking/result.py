@@ -1,0 +1,71 @@
+"""What a picker found in one micrograph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from icefloe._types import FloatArray
+
+__all__ = ["Picks"]
+
+
+@dataclass(frozen=True)
+class Picks:
+    """Particles of one micrograph, best first.
+
+    Attributes
+    ----------
+    y, x
+        Centres, (n,), pixels of the micrograph, 0-based, sub-pixel.
+    score
+        (n,), how far each stands out, in standard deviations of the response map.
+    contrast
+        (n,), contrast relative to the median pick.
+    diameter
+        (n,), apparent diameter, A, of the template that fitted best.
+    threshold
+        Lowest score that was kept.
+    separation
+        Distance between the scores of particles and of noise, in their standard deviation; below
+        about 2.2 the two cannot be told apart.
+    diameter_range
+        Smallest and largest diameter searched, A.
+    shape
+        ``disc`` or ``ring``: the template that was used.
+    shape_yx
+        Size (ny, nx) of the micrograph.
+    flags
+        What went wrong or was done instead.
+    """
+
+    y: FloatArray
+    x: FloatArray
+    score: FloatArray
+    contrast: FloatArray
+    diameter: FloatArray
+    threshold: float
+    separation: float
+    diameter_range: tuple[float, float]
+    shape: str
+    shape_yx: tuple[int, int]
+    flags: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def numbers(self) -> dict[str, Any]:
+        """Return the figures that a sidecar records."""
+        return {
+            "diameter_min": float(self.diameter_range[0]),
+            "diameter_max": float(self.diameter_range[1]),
+            "threshold": round(float(self.threshold), 4),
+            "n_picks": len(self),
+            "y": np.round(self.y, 2).tolist(),
+            "x": np.round(self.x, 2).tolist(),
+            "score": np.round(self.score, 4).tolist(),
+            "diameter": np.round(self.diameter, 2).tolist(),
+            "median_score": round(float(np.median(self.score)), 4) if len(self) else None,
+        }

@@ -1,0 +1,83 @@
+"""What a user may choose about blob picking."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+__all__ = ["BlobSettings"]
+
+
+class BlobSettings(BaseModel):
+    """Choices of `pick_blobs`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    diameter: tuple[float, float] | None = Field(
+        default=None,
+        description="Smallest and largest particle diameter, A; one number means both. "
+        "There is no picking without it.",
+    )
+    shape: Literal["auto", "disc", "ring"] = Field(
+        default="auto",
+        description="What a particle looks like: filled (disc), hollow (ring), or whichever "
+        "stands out better from the micrograph's noise (auto).",
+    )
+    threshold: float | None = Field(
+        default=None,
+        description="Lowest score to keep, in standard deviations of the response map; "
+        "left out, it is found from the scores of each micrograph.",
+    )
+    min_distance: float = Field(
+        default=0.5,
+        gt=0,
+        le=5,
+        description="Smallest distance of two picks, in particle diameters.",
+    )
+    max_picks: int = Field(
+        default=0, ge=0, description="Most picks kept in a micrograph, the best; 0 keeps all."
+    )
+    edge: float = Field(
+        default=0.3,
+        ge=0,
+        description="Picks whose centre is nearer to the border are dropped, in diameters.",
+    )
+    max_contrast: float = Field(
+        default=3.0,
+        ge=0,
+        description="Picks with more than this many times the contrast of the median pick are "
+        "taken for contamination and clear their surroundings; 0 switches this off.",
+    )
+    contrast: Literal["dark", "bright"] = Field(
+        default="dark", description="Whether particles are darker or brighter than the ice."
+    )
+    local_window: float = Field(
+        default=1.0,
+        gt=0.3,
+        le=20,
+        description="Reach (sigma of a Gaussian), in diameters, over which the local mean and "
+        "variance are made equal.",
+    )
+    samples: int = Field(
+        default=16,
+        ge=8,
+        le=64,
+        description="Pixels per smallest diameter at which the search is done.",
+    )
+
+    @field_validator("diameter", mode="before")
+    @classmethod
+    def _one_means_both(cls, value: object) -> object:
+        if isinstance(value, (int, float)):
+            return (value, value)
+        if isinstance(value, (list, tuple)) and len(value) == 1:
+            return (value[0], value[0])
+        return value
+
+    @field_validator("diameter")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 < value[0] <= value[1]:
+            raise ValueError("the diameters must be positive, the smaller one first")
+        return value

@@ -1,0 +1,157 @@
+"""Where the files of a session lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from icefloe.errors import ProjectError
+from icefloe.formats.atomic import output_directory, write_text
+
+__all__ = ["STAGES", "Project"]
+
+# In the order in which they run for each exposure.
+STAGES = ("import", "motion", "ctf", "pick", "extract")
+
+_REGISTRY_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Project:
+    """A session directory.
+
+    Attributes
+    ----------
+    root
+        The directory, absolute.
+    """
+
+    root: Path
+
+    @classmethod
+    def create(cls, directory: str | Path) -> Project:
+        """Return the project at `directory`, whose directories are made if they are missing.
+
+        Raises
+        ------
+        OutputError
+            The directory cannot be made or written.
+        """
+        project = cls(_absolute(directory))
+        for path in (project.root, project.exposures, project.micrographs, project.picks):
+            output_directory(path)
+        output_directory(project.particles)
+        return project
+
+    @classmethod
+    def open(cls, directory: str | Path) -> Project:
+        """Return the existing project at `directory`.
+
+        Raises
+        ------
+        ProjectError
+            It is not a session directory.
+        """
+        project = cls(_absolute(directory))
+        if not project.settings_file.is_file():
+            what = "is not there" if not project.root.exists() else "has no icefloe.toml"
+            raise ProjectError(
+                f"{directory} is not a session: it {what}",
+                "a directory made by 'icefloe init' or 'icefloe run'",
+                "Give the session's directory, or make one with 'icefloe init DIR'",
+            )
+        return project
+
+    @property
+    def settings_file(self) -> Path:
+        """The settings, one commented TOML file."""
+        return self.root / "icefloe.toml"
+
+    @property
+    def exposures(self) -> Path:
+        """One directory an exposure, with its sidecars and previews."""
+        return self.root / "exposures"
+
+    @property
+    def micrographs(self) -> Path:
+        """Micrographs and what belongs to them: spectra, CTF text."""
+        return self.root / "micrographs"
+
+    @property
+    def picks(self) -> Path:
+        """Coordinates, one STAR file a micrograph."""
+        return self.root / "picks"
+
+    @property
+    def particles(self) -> Path:
+        """Particle stacks, one a micrograph."""
+        return self.root / "particles"
+
+    @property
+    def lock_file(self) -> Path:
+        """Held by the run that works on this session."""
+        return self.root / ".icefloe.lock"
+
+    def sidecar(self, name: str, stage: str) -> Path:
+        """Return the path of a stage's sidecar."""
+        return self.exposures / name / f"{stage}.json"
+
+    def listed(self, path: str | Path) -> str:
+        """Return `path` as it is recorded: relative to the session if inside it, else absolute."""
+        absolute = _absolute(path)
+        if absolute.is_relative_to(self.root):
+            return absolute.relative_to(self.root).as_posix()
+        return str(absolute)
+
+    def locate(self, listed: str | Path) -> Path:
+        """Return the absolute path of a recorded one."""
+        return self.root / listed
+
+    def read_registry(self) -> dict[str, str]:
+        """Return the recorded source path of every exposure, by name, in natural order.
+
+        A lost or damaged list is put together again from the import sidecars.
+        """
+        try:
+            content = json.loads((self.root / "exposures.json").read_text(encoding="utf-8"))
+            sources = {str(k): str(v) for k, v in content["exposures"].items()}
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
+            sources = self._registry_from_sidecars()
+        return dict(sorted(sources.items(), key=lambda item: natural_key(item[0])))
+
+    def write_registry(self, sources: Mapping[str, str]) -> None:
+        """Record the source path of every exposure."""
+        content = {"schema": _REGISTRY_SCHEMA, "exposures": dict(sources)}
+        write_text(
+            self.root / "exposures.json",
+            json.dumps(content, indent=1, ensure_ascii=False) + "\n",
+        )
+
+    def _registry_from_sidecars(self) -> dict[str, str]:
+        from icefloe.project.sidecar import read_sidecar
+
+        sources = {}
+        if self.exposures.is_dir():
+            for directory in self.exposures.iterdir():
+                sidecar = read_sidecar(directory / "import.json")
+                if sidecar is not None and sidecar.input is not None:
+                    sources[directory.name] = sidecar.input.path
+        return sources
+
+
+def _absolute(path: str | Path) -> Path:
+    # Not resolve(): a facility's links to its data are stable, what they point to is not.
+    return Path(os.path.abspath(path))  # noqa: PTH100
+
+
+def natural_key(name: str) -> tuple[tuple[int, int | str], ...]:
+    """Return a sorting key under which x2 comes before x10."""
+    return tuple(
+        (0, int(part)) if part.isdigit() else (1, part)
+        for part in re.split(r"([0-9]+)", name)
+        if part
+    )

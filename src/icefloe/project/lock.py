@@ -1,0 +1,62 @@
+"""One run at a time works on a session."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from icefloe.errors import OutputError, ProjectLockedError
+
+if TYPE_CHECKING:
+    from icefloe.project.layout import Project
+
+__all__ = ["project_lock"]
+
+
+@contextmanager
+def project_lock(project: Project) -> Iterator[None]:
+    """Hold the session while the block runs.
+
+    The operating system lets go of the lock when the process ends, however it ends; a lock file
+    that a killed run left behind therefore does no harm.
+
+    Raises
+    ------
+    ProjectLockedError
+        Another run holds it; the message names its process and machine.
+    OutputError
+        The lock file cannot be written.
+    """
+    try:
+        handle = project.lock_file.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise OutputError(
+            f"{project.lock_file} cannot be written ({error.strerror or error})",
+            "a session directory that you may write to",
+        ) from error
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.seek(0)
+            raise ProjectLockedError(
+                f"Another run works on {project.root}: {_holder(handle.read())}",
+                hint="Wait until it ends, or stop it; what it finished is kept",
+            ) from error
+        handle.truncate(0)
+        handle.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
+        handle.flush()
+        yield
+
+
+def _holder(text: str) -> str:
+    try:
+        content = json.loads(text)
+        return f"process {content['pid']} on {content['host']}"
+    except (ValueError, KeyError, TypeError):
+        return "a process that has not said who it is"

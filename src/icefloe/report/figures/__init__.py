@@ -1,0 +1,24 @@
+"""Figures of what the stages recorded, as SVG in bytes.
+
+Each function takes the `numbers` of a sidecar (or plain values) and returns one SVG document that
+stands alone in a file and can be pasted into a page. Missing and None values are left out; a
+figure without anything to show says so. Every shape has a class and plain colours for a light
+background; the report's CSS recolours the classes for a dark one. Same numbers, same bytes.
+"""
+
+from icefloe.report.figures.distribution import histogram, series
+from icefloe.report.figures.images import micrograph, picture, web_image
+from icefloe.report.figures.spectrum import spectrum_curves
+from icefloe.report.figures.tracks import frame_track, patch_tracks, trajectories
+
+__all__ = [
+    "frame_track",
+    "histogram",
+    "micrograph",
+    "patch_tracks",
+    "picture",
+    "series",
+    "spectrum_curves",
+    "trajectories",
+    "web_image",
+]

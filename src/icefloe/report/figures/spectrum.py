@@ -1,0 +1,103 @@
+"""The 1-D power spectrum with the CTF that was fitted to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from icefloe._types import FloatArray
+from icefloe.report.figures.svg import Axis, Sheet, format_number
+from icefloe.report.figures.values import array, number
+
+__all__ = ["spectrum_curves"]
+
+_RESOLUTIONS = np.concatenate(
+    [[30, 20, 15, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.8, 2.5, 2.2, 2, 1.8], np.arange(16, 3, -1) / 10]
+)
+# A; the strongest rings of hexagonal and cubic ice, and the band in which iciness is measured.
+_ICE = (3.9, 3.5)
+_CURVES = (  # key, role, name in the legend, scaled like the spectrum
+    ("experimental", "faint", "rotational mean", True),
+    ("model", "model", "CTF fit", False),
+    ("equiphase", "data", "equiphase mean", True),
+    ("correlation", "quality", "correlation", False),
+    ("noise", "noise", "noise level", False),
+)
+
+
+def spectrum_curves(numbers: Mapping[str, Any]) -> bytes:
+    """Return the rotational and equiphase averages, the fitted CTF and its correlation.
+
+    Parameters
+    ----------
+    numbers
+        Of the CTF stage: `curves` with `frequency` in 1/A and any of `experimental`,
+        `equiphase`, `model`, `correlation`, `noise`; `fit_resolution`, A.
+    """
+    sheet = Sheet(580, 268, "Power spectrum against resolution with the fitted CTF")
+    given = numbers.get("curves")
+    curves: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
+    frequency = array(curves.get("frequency"))
+    if len(frequency) < 4 or not np.isfinite(frequency).all() or frequency.max() <= 0:
+        sheet.message("no spectrum measured")
+        return sheet.to_bytes()
+    x = Axis(0.0, float(frequency.max()), 42, 570)
+    y = Axis(-0.3, 1.3, 226, 30)
+    sheet.y_axis(y, 42, [(0.0, "0"), (0.5, "0.5"), (1.0, "1")], grid_to=570)
+    if x.high > 1 / _ICE[0]:
+        left, right = x(1 / _ICE[0]), min(x(1 / _ICE[1]), 570.0)
+        sheet.rectangle("band", left, 30, right - left, 196)
+        sheet.text((left + right) / 2, 222, "ice", anchor="middle")
+    scale = _amplitude(curves, frequency)
+    legend = 42.0
+    for key, role, name, scaled in _CURVES:
+        values = array(curves.get(key))
+        if len(values) != len(frequency) or not np.isfinite(values).any():
+            continue
+        shown = values * scale if scaled else values
+        sheet.polyline(role, x.map(frequency), y.map(shown))
+        sheet.line(role, legend, 12, legend + 16, 12)
+        sheet.text(legend + 21, 16, name)
+        legend += 34 + 5.9 * len(name)
+    resolution = number(numbers, "fit_resolution")
+    if resolution and 1 / resolution <= x.high * 1.001:
+        _mark(sheet, x(1 / resolution), f"fit to {format_number(round(resolution, 2))} Å")
+    sheet.x_axis(x, 226, _resolution_marks(x), "resolution (Å)")
+    return sheet.to_bytes()
+
+
+def _mark(sheet: Sheet, place: float, text: str) -> None:
+    sheet.line("mark", place, 30, place, 226)
+    room = place + 8 + 6.2 * len(text) < 570
+    sheet.text(
+        place + 5 if room else place - 5,
+        42,
+        text,
+        role="strong",
+        anchor="start" if room else "end",
+    )
+
+
+def _amplitude(curves: Mapping[str, Any], frequency: FloatArray) -> float:
+    """Return what brings the spectrum's rings to the height of the model's, about 0 to 1."""
+    values = array(curves.get("equiphase"))
+    if len(values) != len(frequency):
+        values = array(curves.get("experimental"))
+    if len(values) != len(frequency):
+        return 1.0
+    rings = values[(frequency > 1 / 20) & (frequency < 1 / 4) & np.isfinite(values)]
+    top = float(np.percentile(rings, 98)) if len(rings) else 0.0
+    return 1.0 if top <= 0 or 0.5 <= top <= 1.3 else 1.0 / top
+
+
+def _resolution_marks(x: Axis) -> list[tuple[float, str]]:
+    marks: list[tuple[float, str]] = []
+    last = -100.0
+    for value in _RESOLUTIONS.tolist():
+        place = x(1 / value)
+        if 1 / value <= x.high * 1.0001 and place - last >= 30:
+            marks.append((1 / value, format_number(value)))
+            last = place
+    return marks
