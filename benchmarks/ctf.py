@@ -152,11 +152,12 @@ def run(quick: bool = False) -> dict[str, Any]:
     for case in cases[:2] if quick else cases:
         for way in WAYS:
             rows = out[f"{case} {way}"] = simulated(way, n=4 if quick else 8, **case)
+            keys = ("defocus error", "stated error", "astigmatism error")
+            defocus, stated, astigmatism = (root_mean_square(rows, key) for key in keys)
             print(
                 f"\nsimulated, {case['size']} pixels of {case['pixel_size']} A, signal "
-                f"{case['signal']}, {way}: defocus error {root_mean_square(rows, 'defocus error'):.1f} "
-                f"(stated {root_mean_square(rows, 'stated error'):.1f}) A, astigmatism error "
-                f"{root_mean_square(rows, 'astigmatism error'):.1f} A, signal to noise "
+                f"{case['signal']}, {way}: defocus error {defocus:.1f} "
+                f"(stated {stated:.1f}) A, astigmatism error {astigmatism:.1f} A, signal to noise "
                 f"{np.mean([r['snr'] for r in rows]):.0f}, fastest "
                 f"{min(r['seconds'] for r in rows):.2f} s"
             )

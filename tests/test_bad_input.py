@@ -111,6 +111,16 @@ def test_a_star_of_something_else(tmp_path):
     refused(icefloe("ctf", star, "--out", tmp_path / "o"), "data_micrographs")
 
 
+def test_a_truncated_micrograph_fails_alone(tmp_path):
+    rng = np.random.default_rng(2)
+    good, cut = tmp_path / "good.mrc", tmp_path / "cut.mrc"
+    mrcfile.write(good, rng.normal(size=(200, 200)).astype(np.float32), voxel_size=2.0)
+    cut.write_bytes(good.read_bytes()[:5000])
+    done = icefloe("pick", "blob", cut, good, "--diameter", 60, "--out", tmp_path / "o")
+    refused(done, "cut.mrc", "1 of 2 failed; the others are done")
+    assert (tmp_path / "o" / "good_picks.star").is_file()
+
+
 def test_text_that_is_no_star(tmp_path):
     star = tmp_path / "letter.star"
     star.write_text("Dear microscope,\nthank you.\n")

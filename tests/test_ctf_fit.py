@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -249,6 +253,35 @@ def test_same_image_gives_the_same_bytes(typical: tuple[CtfParameters, CtfResult
     again = fit(p, seed=1, bfactor=150.0)
     assert again.numbers() == result.numbers()
     assert again.diagnostic.tobytes() == result.diagnostic.tobytes()
+
+
+def test_same_bytes_for_any_number_of_threads() -> None:
+    program = (
+        "import hashlib, json, sys; from ctf_micrographs import thon_micrograph; "
+        "from icefloe.ctf import estimate_ctf; from icefloe.fourier import set_threads; "
+        "from icefloe.optics import CtfParameters; set_threads(int(sys.argv[1])); "
+        "p = CtfParameters(15400, 14800, 35); "
+        "r = estimate_ctf(thon_micrograph(p, shape=(900, 800)), pixel_size=1.0); "
+        "data = json.dumps(r.numbers()).encode() + r.diagnostic.tobytes(); "
+        "print(hashlib.sha256(data).hexdigest())"
+    )
+    digests = [
+        subprocess.run(
+            [sys.executable, "-c", program, threads],
+            env={
+                **os.environ,
+                "OPENBLAS_NUM_THREADS": threads,
+                "PYTHONPATH": str(Path(__file__).parent),
+            },
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=120,
+        ).stdout
+        for threads in ("1", "2")
+    ]
+    assert len(digests[0]) > 60
+    assert digests[0] == digests[1]
 
 
 def test_settings_that_make_no_sense_are_refused() -> None:

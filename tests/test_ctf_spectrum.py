@@ -7,7 +7,8 @@ import pytest
 
 from ctf_micrographs import thon_micrograph
 from icefloe.ctf import estimate_ctf, power_spectrum, tiled_power_spectrum
-from icefloe.ctf.spectrum import amplitude_to_spectrum, lag_window
+from icefloe.ctf.sampling import lag_window
+from icefloe.ctf.spectrum import amplitude_to_spectrum
 from icefloe.errors import FitError, InputError, SettingsError
 from icefloe.fourier import get_threads, rotational_average, set_threads
 from icefloe.optics import CtfParameters

@@ -392,6 +392,13 @@ def test_two_frames():
     assert np.abs(found.global_shifts[1] - truth).max() < 1.0
 
 
+def test_runaway_stage_is_flagged():
+    settings = SimulationSettings(shape=(512, 512), n_frames=16, drift_ruined=True)
+    movie = simulate_movie(settings, name="ruined")
+    found = correct_motion(movie.frames, pixel_size=1.0, dose_per_frame=1.2, gain=movie.gain)
+    assert found.flags
+
+
 def test_identical_frames_are_flagged():
     frames = np.repeat(noise_movie(1), 5, axis=0)
     found = correct_motion(frames, pixel_size=1.0, dose_per_frame=1.0)

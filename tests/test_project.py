@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ import pytest
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field
 
+from icefloe import ctf
 from icefloe.errors import OutputError, ProjectError, ProjectLockedError, SettingsError
 from icefloe.project import (
     FileIdentity,
@@ -239,6 +241,13 @@ class TestRecords:
         self._write(project, _sidecar("import", numbers={"kind": "movie"}))
         project.sidecar("m1", "import").write_text('{"schema": 1, "sta')
         assert load_records(project)[0].status["import"] == "waiting"
+
+    def test_a_ctf_without_rings_is_none_to_be_used(self, project: Project) -> None:
+        fitted = _sidecar("ctf", numbers={"defocus_u": 1e4})
+        self._write(project, _sidecar("import", numbers={"kind": "micrograph"}), fitted)
+        assert load_records(project)[0].ctf == {"defocus_u": 1e4}
+        write_sidecar(project.sidecar("m1", "ctf"), replace(fitted, flags=(ctf.NO_RINGS,)))
+        assert load_records(project)[0].ctf is None
 
 
 class TestLayout:

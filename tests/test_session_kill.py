@@ -23,8 +23,8 @@ def kill() -> ModuleType:
 
 
 def test_killed_and_started_again_it_ends_the_same(kill: ModuleType, tmp_path: Path) -> None:
-    report = kill.run(tmp_path, kills=3, movies=3, size=512, frames=5, seed=4)
-    assert report.kills >= 2
+    report = kill.run(tmp_path, kills=2, movies=2, size=512, frames=5, seed=4)
+    assert report.kills == 2
     assert report.compared > 20
     assert report.different == []
     assert report.repeated == []

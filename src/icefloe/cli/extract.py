@@ -66,7 +66,9 @@ class _Picked:
 )
 @click.option("--no-invert", is_flag=True, help="Leave dark particles dark.")
 @click.option("--no-normalise", is_flag=True, help="Leave grey levels as they are.")
-@click.option("--float16", is_flag=True, help="Write half-precision stacks (MRC mode 12).")
+@click.option(
+    "--float16", is_flag=True, help="Write half-precision stacks (MRC mode 12; RELION 4 and later)."
+)
 @microscope_options
 @output_options
 def command(
@@ -169,8 +171,10 @@ def _settings(choices: dict[str, Any], listed: list[_Picked]) -> ExtractSettings
         return ExtractSettings.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        name = "--" + str(first["loc"][0]).replace("_", "-") if first["loc"] else "The settings"
-        raise SettingsError(f"{name}: {first['msg']}", "auto, or an even number") from None
+        name = "--" + str(first["loc"][0]).replace("_", "-") + ": " if first["loc"] else ""
+        text = first["msg"].removeprefix("Value error, ")
+        hint = "--box takes auto or an even number of pixels" if "box" in name + text else ""
+        raise SettingsError(name + text, hint=hint) from None
 
 
 def _listed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -175,5 +176,10 @@ def _header_pixel_size(path: Path) -> float | None:
 
     if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
         return None
-    with open_movie(path) as image:
-        return image.pixel_size
+    try:
+        with open_movie(path) as image:
+            return image.pixel_size
+    except InputError:
+        # The command meets the same error when it reads the image, and it is that file's failure
+        # alone; here it would end all of them.
+        return math.nan

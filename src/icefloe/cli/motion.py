@@ -280,7 +280,7 @@ class _Job:
         files = self._images(result, name)
         star = self.out / f"{name}.star"
         if gain is not None:
-            write_mrc(self.out / "gain.mrc", gain, pixel_size)
+            write_mrc(self.out / "gain.mrc", self._for_relion(gain, movie), pixel_size)
         if mask is not None:
             write_mrc(self.out / "defects.mrc", mask.astype("int8"), pixel_size)
         blocks = motion_star(
@@ -331,6 +331,14 @@ class _Job:
         gain = orient_gain(read_gain(self.gain, for_eer=for_eer), self.gain_rotate, self.gain_flip)
         return fit_gain(gain, shape)
 
+    def _for_relion(self, gain: FloatArray, movie: _Read) -> FloatArray:
+        # An MRC gain multiplies, but that of an EER movie divides, in RELION and here.
+        if movie.camera_frames is None:
+            return gain
+        import numpy as np
+
+        return np.divide(1.0, gain, out=np.zeros_like(gain), where=gain != 0)
+
     def _mask(self, shape: tuple[int, int]) -> BoolArray | None:
         if self.defects is None:
             return None
@@ -347,7 +355,12 @@ class _Job:
             grouping = max(1, round(dose * movie.camera_frames / self.total_dose))
         if grouping is None:
             grouping = max(1, round(movie.camera_frames / len(movie.stack)))
-        return {"upsampling": self.eer["eer_upsampling"], "grouping": int(grouping)}
+        return {
+            # RELION counts the grids 1, 2, 3: 4K, 8K, 16K.
+            "upsampling": {1: 1, 2: 2, 4: 3}[self.eer["eer_upsampling"]],
+            "grouping": int(grouping),
+            "camera_frames": movie.camera_frames,
+        }
 
 
 def _names(movies: tuple[Path, ...]) -> list[str]:

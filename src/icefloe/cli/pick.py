@@ -108,7 +108,8 @@ def blob(
                 continue
             done.append((item, target))
             console.print(f"{item.name}: {_line(picks)}")
-    _write_list(out / "picks.star", done, settings)
+    if done:
+        _write_list(out / "picks.star", done, settings)
     failures_exit(len(items) - len(done), len(items))
 
 

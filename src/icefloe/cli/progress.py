@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 if TYPE_CHECKING:
     from icefloe.engine import RunSummary, Session
-    from icefloe.project import Failure
+    from icefloe.project import ExposureRecord, Failure
 
 __all__ = ["RunDisplay", "duration"]
 
@@ -106,7 +106,10 @@ class RunDisplay:
         text = f"{good} of {summary.total} exposures done"
         if failures:
             text += f", [red]{len(failures)} failed[/] (icefloe status tells why)"
-        text += f"; {summary.ran} worked on in {duration(summary.seconds)}"
+        if summary.ran:
+            text += f"; {summary.ran} worked on in {duration(summary.seconds)}"
+        else:
+            text += "; there was nothing to do"
         self._print(text)
         if summary.known_failures:
             self._print(
@@ -125,23 +128,23 @@ class RunDisplay:
     def _brief(self, name: str) -> str:
         from icefloe.project import load_record
 
-        project = self._session.project
-        record = load_record(project, name, "")
-        return ", ".join(brief_numbers(record.numbers))
+        return ", ".join(brief_numbers(load_record(self._session.project, name, "")))
 
 
-def brief_numbers(numbers: Any) -> list[str]:
+def brief_numbers(record: ExposureRecord) -> list[str]:
     """Return the figures of an exposure that fit on one line."""
     parts = []
-    motion, ctf = numbers.get("motion", {}), numbers.get("ctf", {})
+    motion, ctf = record.numbers.get("motion", {}), record.ctf
     if motion.get("motion_total") is not None:
         parts.append(f"motion {motion['motion_total']:.1f} A")
-    if ctf.get("defocus_u") is not None and ctf.get("defocus_v") is not None:
+    if ctf is not None:
         parts.append(f"defocus {(ctf['defocus_u'] + ctf['defocus_v']) / 2e4:.2f} µm")
-    if ctf.get("fit_resolution") is not None:
-        parts.append(f"fit to {ctf['fit_resolution']:.1f} A")
-    if "pick" in numbers:
-        parts.append(f"{numbers['pick']['n_picks']} picks")
+        if ctf.get("fit_resolution") is not None:
+            parts.append(f"fit to {ctf['fit_resolution']:.1f} A")
+    elif "ctf" in record.numbers:
+        parts.append("no usable CTF")
+    if "pick" in record.numbers:
+        parts.append(f"{record.numbers['pick']['n_picks']} picks")
     return parts
 
 

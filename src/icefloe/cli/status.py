@@ -45,6 +45,9 @@ def command(directory: Path, all_failures: bool) -> None:
     if off:
         click.echo("Picking and extraction are off: no particle diameter is set (pick.diameter).")
     _print_medians(records)
+    unusable = sum(r.ctf is None and "ctf" in r.numbers for r in records)
+    if unusable:
+        click.echo(f"\nWithout a usable CTF (no Thon rings): {unusable} exposures")
     failures = [(r.name, r.failure) for r in records if r.failure is not None]
     if failures:
         shown = failures if all_failures else failures[:_MAX_FAILURES]
@@ -72,7 +75,8 @@ def _print_medians(records: list[ExposureRecord]) -> None:
     for title, stage, keys, factor, form in _FIGURES:
         found = []
         for record in records:
-            values = [record.numbers.get(stage, {}).get(key) for key in keys]
+            numbers = record.ctf if stage == "ctf" else record.numbers.get(stage)
+            values = [(numbers or {}).get(key) for key in keys]
             if values and all(v is not None for v in values):
                 found.append(factor * statistics.fmean(float(v) for v in values if v is not None))
         if found:

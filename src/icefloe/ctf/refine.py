@@ -13,7 +13,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import BSpline
 
 from icefloe._types import FloatArray
 from icefloe.ctf.samples import Optics, Samples
@@ -136,7 +135,9 @@ class _State:
             fitted = self.envelope[s.ring] * m
             if self.first:  # the scale of the first envelope is not known yet
                 y, f = self.project(s.log_power), self.project(fitted)
-                self.envelope = self.envelope * max(float(y @ f) / max(float(f @ f), 1e-12), 1e-3)
+                self.envelope = self.envelope * max(
+                    float(np.sum(y * f)) / max(float(np.sum(f * f)), 1e-12), 1e-3
+                )
                 fitted = self.envelope[s.ring] * m
                 self.first = False
             self.background, self.symmetric = self._smooth(s.log_power - fitted)
@@ -145,7 +146,7 @@ class _State:
             bottom = self.smoother @ s.ring_sum(m * m)
             self.envelope = np.maximum(top / np.maximum(bottom, 1e-9), 0.0)
         residual = y - self.envelope[s.ring] * m
-        self.sigma2 = max(float(residual @ residual) / len(residual), 1e-12)
+        self.sigma2 = max(float(np.mean(residual**2)), 1e-12)
         # A ring whose mean misfits, for instance at a peak of the particle's form factor, has an
         # error that its many pixels share; it counts for less.
         misfit = np.square(s.ring_sum(residual) / self.count) - self.sigma2 / self.count
@@ -165,7 +166,9 @@ class _State:
             columns.append(2 * base)
         jacobian = np.stack([self.project(c) for c in columns])
         weighted = jacobian * self.weight[s.ring]
-        matrix, gradient = weighted @ jacobian.T, weighted @ residual
+        # Not as products of matrices, whose last digits depend on the number of threads.
+        matrix = np.einsum("im,jm->ij", weighted, jacobian, optimize=False)
+        gradient = np.einsum("im,m->i", weighted, residual, optimize=False)
         if self.settings.astigmatism_prior > 0:
             # (U - V) / sd is 2 |(a, b)| / sd.
             stiff = (2 / self.settings.astigmatism_prior) ** 2
@@ -220,6 +223,8 @@ def _spline_basis(k: FloatArray, intervals: int) -> FloatArray:
 
     Their knots lie two or more Thon rings apart, so that they cannot imitate one.
     """
+    from scipy.interpolate import BSpline  # slow to import
+
     inner = np.linspace(k[0], k[-1] * (1 + 1e-9), intervals + 1)
     knots = np.r_[[inner[0]] * 3, inner, [inner[-1]] * 3]
     return np.asarray(BSpline.design_matrix(k, knots, 3).toarray())

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from icefloe._types import FloatArray
-from icefloe.ctf.spectrum import Spectrum, lag_window
+from icefloe.ctf.sampling import lag_window
+from icefloe.ctf.spectrum import Spectrum
 from icefloe.errors import SettingsError
 from icefloe.optics import CtfParameters, wavelength
 

@@ -16,6 +16,7 @@ import numpy as np
 import scipy.fft
 
 from icefloe._types import AnyArray, FloatArray, Tensor
+from icefloe.ctf.sampling import low_rows, sample_half_plane
 from icefloe.errors import FitError, InputError, SettingsError
 from icefloe.fourier import fast_size, frequency_axes, get_threads, is_tensor, to_device, to_numpy
 from icefloe.optics import good_size
@@ -24,15 +25,12 @@ __all__ = [
     "PIXEL_TARGET",
     "Spectrum",
     "amplitude_to_spectrum",
-    "lag_window",
     "power_spectrum",
     "tiled_power_spectrum",
 ]
 
 # A. Thon rings are not fitted beyond 2.8 A, so finer sampling would spend the box on noise.
 PIXEL_TARGET = 1.4
-# Roll-off of the lag window: it is flat up to (1 - a) / (1 + a) of half the box.
-_ROLL_OFF = 0.15
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,9 @@ def power_spectrum(
     amplitude = (
         _tensor_amplitude(x, padded, kept) if is_tensor(x) else _array_amplitude(x, padded, kept)
     )
-    smooth = np.array(to_numpy(_sample(amplitude, padded, kept, pixel_size, box, effective)))
+    smooth = np.array(
+        to_numpy(sample_half_plane(amplitude, padded, kept, pixel_size, box, effective))
+    )
     # The one column that holds both halves: keep it the point symmetry of a real image.
     smooth[1:, 0] = 0.5 * (smooth[1:, 0] + smooth[:0:-1, 0])
     # The kernel has negative lobes; with little to average they may win somewhere.
@@ -141,7 +141,7 @@ def tiled_power_spectrum(
         )
         for s in data.shape
     ]
-    rows, half = _low_rows(tile, box), box // 2 + 1
+    rows, half = low_rows(tile, box), box // 2 + 1
     total = np.zeros((box, half))
     for y in starts[0]:
         part = np.stack([data[y : y + tile, x : x + tile] for x in starts[1]])
@@ -200,30 +200,10 @@ def _check_image(image: AnyArray | Tensor, pixel_size: float) -> None:
         )
 
 
-def lag_window(lag: FloatArray, n: int, pixel_size: float) -> FloatArray:
-    """Return what the smoothing leaves of ripples of a period ``1 / lag`` in frequency.
-
-    Parameters
-    ----------
-    lag
-        A, along an axis.
-    n, pixel_size
-        Side of the spectrum, pixels, and its effective pixel size, A.
-    """
-    end = 0.5 * n * pixel_size
-    start = end * (1 - _ROLL_OFF) / (1 + _ROLL_OFF)
-    position = np.clip((np.abs(lag) - start) / (end - start), 0, 1)
-    return np.asarray(0.5 + 0.5 * np.cos(np.pi * position))
-
-
 def _kept(n: int, pixel_size: float, effective: float) -> int:
     """Return how many of n frequencies, both signs, reach 1.1 times the box's Nyquist."""
     half = min(n // 2, math.ceil(0.55 * n * pixel_size / effective))
     return 2 * half
-
-
-def _low_rows(size: int, kept: int) -> AnyArray:
-    return np.asarray(np.r_[0 : kept // 2, size - kept // 2 : size])
 
 
 def _array_amplitude(x: AnyArray, padded: tuple[int, ...], kept: tuple[int, ...]) -> FloatArray:
@@ -235,7 +215,7 @@ def _array_amplitude(x: AnyArray, padded: tuple[int, ...], kept: tuple[int, ...]
     workers = get_threads()
     f = scipy.fft.rfft(buffer, axis=1, workers=workers)[:, : kept[1] // 2 + 1]
     f = scipy.fft.fft(f, n=padded[0], axis=0, workers=workers)
-    return np.asarray(np.abs(f[_low_rows(padded[0], kept[0])]))
+    return np.asarray(np.abs(f[low_rows(padded[0], kept[0])]))
 
 
 def _tensor_amplitude(x: Tensor, padded: tuple[int, ...], kept: tuple[int, ...]) -> Tensor:
@@ -246,47 +226,7 @@ def _tensor_amplitude(x: Tensor, padded: tuple[int, ...], kept: tuple[int, ...])
     _check_values(mean, float(x.max() - x.min()))
     f = torch.fft.rfft(x - mean, n=padded[1], dim=1)[:, : kept[1] // 2 + 1]
     f = torch.fft.fft(f, n=padded[0], dim=0)
-    return f[torch.from_numpy(_low_rows(padded[0], kept[0])).to(f.device)].abs()
-
-
-def _sample(
-    amplitude: Tensor,
-    padded: tuple[int, ...],
-    kept: tuple[int, ...],
-    pixel_size: float,
-    box: int,
-    effective: float,
-) -> Tensor:
-    """Return the amplitudes smoothed and sampled on the half plane (box, box // 2 + 1)."""
-    length = box * effective
-    step = [1 / (n * pixel_size) for n in padded]
-    to_y = np.rint(np.fft.fftfreq(box) * box) / length
-    from_y = np.r_[0 : kept[0] // 2, -(kept[0] // 2) : 0] * step[0]
-    wy = _kernel(to_y, from_y, length)
-    half = kept[1] // 2
-    wx = _kernel(np.arange(box // 2 + 1) / length, np.arange(-half, half + 1) * step[1], length)
-    # |F(y, -x)| is |F(-y, x)|: negative columns are the positive ones with reversed rows.
-    right, left = wx[:, half:], np.pad(wx[:, :half][:, ::-1], ((0, 0), (1, 0)))
-    reverse = np.r_[0, kept[0] - 1 : 0 : -1]
-    if is_tensor(amplitude):
-        import torch
-
-        wy, right, left = (
-            torch.from_numpy(np.ascontiguousarray(w)).to(amplitude) for w in (wy, right, left)
-        )
-        reverse = torch.from_numpy(reverse).to(amplitude.device)
-    return wy @ (amplitude @ right.T + (amplitude @ left.T)[reverse])
-
-
-def _kernel(to: FloatArray, source: FloatArray, length: float) -> FloatArray:
-    """Return weights (to, source) of the raised-cosine kernel; each row sums to 1."""
-    x = (to[:, None] - source[None, :]) * (length / (1 + _ROLL_OFF))
-    bottom = 1 - np.square(2 * _ROLL_OFF * x)
-    # At the kernel's removable singularity the quotient tends to pi / 4.
-    near = np.abs(bottom) < 1e-9
-    shape = np.where(near, np.pi / 4, np.cos(np.pi * _ROLL_OFF * x) / np.where(near, 1, bottom))
-    weights = np.sinc(x) * shape
-    return np.asarray(weights / weights.sum(axis=1, keepdims=True), dtype=np.float32)
+    return f[torch.from_numpy(low_rows(padded[0], kept[0])).to(f.device)].abs()
 
 
 def _check_values(mean: float, spread: float) -> None:

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from contextlib import suppress
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from icefloe._types import AnyArray, FloatArray
-from icefloe.engine.preview import micrograph_preview, spectrum_preview, write_png
-from icefloe.engine.source import Source, open_source, read_frames, read_micrograph
+from icefloe.engine.arrays import (
+    FRAMES,
+    IMAGE,
+    SPECTRUM,
+    as_stored,
+    frames_of,
+    image_of,
+    import_numbers,
+    pixel_size_of,
+    prefetch_image,
+    source_of,
+    spectrum_of,
+)
+from icefloe.engine.outputs import (
+    link_output,
+    mrc_output,
+    picture_output,
+    preview_output,
+    text_output,
+)
+from icefloe.engine.preview import spectrum_preview
 from icefloe.engine.stage import Outcome, Output, Stage, StopRunError, Work
-from icefloe.errors import MissingMetadataError, OutputError
+from icefloe.errors import MissingMetadataError
 
 if TYPE_CHECKING:
     from icefloe.engine.session import Session
 
 __all__ = ["STANDARD_STAGES"]
-
-# Keys of the arrays that an exposure carries from stage to stage.
-_SOURCE, _FRAMES, _IMAGE, _SPECTRUM = "source", "frames", "image", "spectrum"
 
 
 class ImportStage:
@@ -41,12 +52,12 @@ class ImportStage:
         return {**{k: facts[k] for k in keys}, "float16": session.settings.output.float16}
 
     def prefetch(self, work: Work) -> None:
-        work.numbers[self.name] = _import_numbers(work)
+        work.numbers[self.name] = import_numbers(work)
         if work.numbers[self.name]["kind"] == "micrograph":
-            _image(work)
+            image_of(work)
 
     def run(self, work: Work) -> Outcome:
-        numbers = _import_numbers(work)
+        numbers = import_numbers(work)
         if numbers["pixel_size"] is None:
             raise MissingMetadataError(
                 f"The pixel size of {work.source} is not known: its header has none",
@@ -54,14 +65,13 @@ class ImportStage:
             )
         if numbers["kind"] == "movie":
             return Outcome(numbers)
-        image = _image(work)
+        image, pixel_size = image_of(work), float(numbers["pixel_size"])
         target = f"micrographs/{work.name}.mrc"
-        if _source(work).is_plain_mrc:
-            listed = Output("micrograph", target, partial(_link, work.source))
+        if source_of(work).is_plain_mrc:
+            micrograph = link_output("micrograph", target, work.source)
         else:
-            write = partial(_write_mrc, work, image, numbers["pixel_size"])
-            listed = Output("micrograph", target, write)
-        return Outcome(numbers, (listed, _preview(work, image, numbers["pixel_size"])))
+            micrograph = mrc_output(work, "micrograph", target, image, pixel_size)
+        return Outcome(numbers, (micrograph, preview_output(work, image, pixel_size)))
 
 
 class MotionStage:
@@ -85,7 +95,7 @@ class MotionStage:
         }
 
     def prefetch(self, work: Work) -> None:
-        _frames(work)
+        frames_of(work)
 
     def run(self, work: Work) -> Outcome:
         from icefloe.formats.gain import fit_gain
@@ -100,7 +110,7 @@ class MotionStage:
         if gain is not None:
             gain, notice = fit_gain(gain, shape)
         result = correct_motion(
-            _frames(work),
+            frames_of(work),
             pixel_size=numbers["pixel_size"],
             dose_per_frame=dose,
             voltage=session.settings.data.voltage,
@@ -111,32 +121,30 @@ class MotionStage:
             device=session.device,
             name=work.name,
         )
-        work.drop(_FRAMES)
-        image = _stored(work, result.micrograph)
+        work.drop(FRAMES)
+        image = as_stored(work, result.micrograph)
         spectrum = np.asarray(result.power_spectrum, dtype=np.float32)
-        work.keep(_IMAGE, image)
-        work.keep(_SPECTRUM, spectrum)
+        work.keep(IMAGE, image)
+        work.keep(SPECTRUM, spectrum)
         size = float(result.pixel_size)
-        outputs = [_mrc(work, "micrograph", ".mrc", image, size)]
+        images = {"micrograph": (".mrc", image)}
         if session.settings.output.unweighted and session.settings.motion.dose_weighting:
-            outputs.append(_mrc(work, "unweighted", "_noDW.mrc", result.plain, size))
-        for role, suffix, half in (
-            ("even", "_EVN.mrc", result.even),
-            ("odd", "_ODD.mrc", result.odd),
-        ):
-            if half is not None:
-                outputs.append(_mrc(work, role, suffix, half, size))
+            images["unweighted"] = ("_noDW.mrc", result.plain)
+        if result.even is not None and result.odd is not None:
+            images["even"] = ("_EVN.mrc", result.even)
+            images["odd"] = ("_ODD.mrc", result.odd)
+        base = f"micrographs/{work.name}"
+        outputs = [
+            mrc_output(work, role, f"{base}{suffix}", data, size)
+            for role, (suffix, data) in images.items()
+        ]
+        spectrum_size = float(result.power_spectrum_pixel_size)
         outputs.append(
-            _mrc(
-                work,
-                "power_spectrum",
-                "_PS.mrc",
-                spectrum,
-                float(result.power_spectrum_pixel_size),
-                float16=False,
+            mrc_output(
+                work, "power_spectrum", f"{base}_PS.mrc", spectrum, spectrum_size, float16=False
             )
         )
-        outputs.append(_preview(work, image, size))
+        outputs.append(preview_output(work, image, size))
         flags = (*result.flags, *((notice,) if notice else ()))
         return Outcome(result.numbers(), tuple(outputs), flags)
 
@@ -159,7 +167,7 @@ class CtfStage:
 
     def prefetch(self, work: Work) -> None:
         if work.numbers.get("import", {}).get("kind") == "micrograph":
-            _image(work)
+            image_of(work)
 
     def run(self, work: Work) -> Outcome:
         from icefloe.ctf import estimate_ctf, estimate_ctf_from_spectrum
@@ -174,27 +182,22 @@ class CtfStage:
         }
         if work.numbers["import"]["kind"] == "movie":
             size = work.numbers["motion"]["power_spectrum_pixel_size"]
-            result = estimate_ctf_from_spectrum(_spectrum(work), pixel_size=size, **optics)
+            result = estimate_ctf_from_spectrum(spectrum_of(work), pixel_size=size, **optics)
         else:
             size = work.numbers["import"]["pixel_size"]
             device = work.session.device
-            result = estimate_ctf(_image(work), pixel_size=size, device=device, **optics)
+            result = estimate_ctf(image_of(work), pixel_size=size, device=device, **optics)
         numbers = result.numbers()
         diagnostic = np.asarray(result.diagnostic, dtype=np.float32)
-        micrograph = f"micrographs/{work.name}.mrc"
+        base = f"micrographs/{work.name}"
+        text = ctffind_text(numbers, f"{base}.mrc", settings)
+        curves = ctffind_avrot_text(numbers, f"{base}.mrc", settings)
+        pixel_size = numbers["spectrum_pixel_size"]
         outputs = (
-            _mrc(work, "diagnostic", ".ctf", diagnostic, numbers["spectrum_pixel_size"], False),
-            Output(
-                "text",
-                f"micrographs/{work.name}_ctf.txt",
-                partial(_write_text, ctffind_text(numbers, micrograph, settings)),
-            ),
-            Output(
-                "curves",
-                f"micrographs/{work.name}_ctf_avrot.txt",
-                partial(_write_text, ctffind_avrot_text(numbers, micrograph, settings)),
-            ),
-            _picture(work, "ctf.png", spectrum_preview(diagnostic)),
+            mrc_output(work, "diagnostic", f"{base}.ctf", diagnostic, pixel_size, float16=False),
+            text_output("text", f"{base}_ctf.txt", text),
+            text_output("curves", f"{base}_ctf_avrot.txt", curves),
+            picture_output(work, "ctf.png", spectrum_preview(diagnostic)),
         )
         return Outcome(numbers, outputs, tuple(result.flags))
 
@@ -214,7 +217,7 @@ class PickStage:
         return {"pick": session.settings.pick.model_dump(mode="json")}
 
     def prefetch(self, work: Work) -> None:
-        _prefetch_image(work)
+        prefetch_image(work)
 
     def run(self, work: Work) -> Outcome:
         from icefloe.formats.star import write_star
@@ -222,8 +225,8 @@ class PickStage:
         from icefloe.picking import pick_blobs
 
         result = pick_blobs(
-            _image(work),
-            pixel_size=_pixel_size(work),
+            image_of(work),
+            pixel_size=pixel_size_of(work),
             settings=work.session.settings.pick,
             device=work.session.device,
         )
@@ -253,13 +256,13 @@ class ExtractStage:
         }
 
     def prefetch(self, work: Work) -> None:
-        _prefetch_image(work)
+        prefetch_image(work)
 
     def run(self, work: Work) -> Outcome:
         from icefloe.extraction import choose_box, extract_particles
 
         picks = work.numbers["pick"]
-        pixel_size = _pixel_size(work)
+        pixel_size = pixel_size_of(work)
         settings = work.session.settings.extract
         box = choose_box(
             settings,
@@ -268,7 +271,7 @@ class ExtractStage:
             voltage=work.session.settings.data.voltage,
         )
         result = extract_particles(
-            _image(work),
+            image_of(work),
             np.asarray(picks["y"], dtype=np.float64),
             np.asarray(picks["x"], dtype=np.float64),
             pixel_size=pixel_size,
@@ -277,8 +280,8 @@ class ExtractStage:
         )
         outputs: tuple[Output, ...] = ()
         if len(result.images):
-            write = partial(_write_mrc, work, result.images, float(result.pixel_size))
-            outputs = (Output("particles", f"particles/{work.name}.mrcs", write),)
+            path, size = f"particles/{work.name}.mrcs", float(result.pixel_size)
+            outputs = (mrc_output(work, "particles", path, result.images, size),)
         return Outcome(result.numbers(), outputs, tuple(result.flags))
 
 
@@ -289,68 +292,6 @@ STANDARD_STAGES: tuple[Stage, ...] = (
     PickStage(),
     ExtractStage(),
 )
-
-
-def _source(work: Work) -> Source:
-    return work.once(_SOURCE, lambda: open_source(work.source, work.session.settings.data))
-
-
-def _import_numbers(work: Work) -> dict[str, Any]:
-    source = _source(work)
-    given = work.session.settings.data.pixel_size
-    return {
-        "kind": source.kind,
-        "format": source.form,
-        "pixel_size": given if given is not None else source.pixel_size,
-        "header_pixel_size": source.pixel_size,
-        "shape": list(source.shape),
-        "n_frames": source.n_frames,
-        "frame_dose_factors": list(source.frame_dose_factors),
-    }
-
-
-def _frames(work: Work) -> list[AnyArray]:
-    data = work.session.settings.data
-    return work.once(_FRAMES, lambda: read_frames(work.source, data))
-
-
-def _image(work: Work) -> FloatArray:
-    """Return the micrograph that later stages work on, exactly as its file has it."""
-
-    def read() -> FloatArray:
-        if work.numbers["import"]["kind"] == "movie":
-            return read_micrograph(work.session.project.micrographs / f"{work.name}.mrc")
-        image = read_micrograph(work.source)
-        return image if _source(work).is_plain_mrc else _stored(work, image)
-
-    return work.once(_IMAGE, read)
-
-
-def _prefetch_image(work: Work) -> None:
-    # A movie's micrograph may be about to be made again; it is read when it is asked for.
-    if work.numbers.get("import", {}).get("kind") == "micrograph":
-        _image(work)
-
-
-def _spectrum(work: Work) -> FloatArray:
-    path = work.session.project.micrographs / f"{work.name}_PS.mrc"
-    return work.once(_SPECTRUM, lambda: read_micrograph(path))
-
-
-def _stored(work: Work, image: FloatArray) -> FloatArray:
-    """Return the image with the precision that its file keeps.
-
-    Later stages then see the same numbers in the run that makes the file and in one that reads it.
-    """
-    image = np.asarray(image, dtype=np.float32)
-    if work.session.settings.output.float16:
-        return np.asarray(image.astype(np.float16), dtype=np.float32)
-    return image
-
-
-def _pixel_size(work: Work) -> float:
-    stage = "motion" if work.numbers["import"]["kind"] == "movie" else "import"
-    return float(work.numbers[stage]["pixel_size"])
 
 
 def _dose_per_frame(work: Work, factors: list[float]) -> float:
@@ -365,50 +306,3 @@ def _dose_per_frame(work: Work, factors: list[float]) -> float:
         "Give --dose-per-frame or --total-dose",
     )
     raise StopRunError(str(error)) from error
-
-
-def _mrc(
-    work: Work,
-    role: str,
-    suffix: str,
-    image: FloatArray,
-    pixel_size: float,
-    float16: bool | None = None,
-) -> Output:
-    write = partial(_write_mrc, work, image, pixel_size, float16=float16)
-    return Output(role, f"micrographs/{work.name}{suffix}", write)
-
-
-def _write_mrc(
-    work: Work, image: FloatArray, pixel_size: float, path: Path, *, float16: bool | None = None
-) -> None:
-    from icefloe.formats.mrc import write_mrc
-
-    half = work.session.settings.output.float16 if float16 is None else float16
-    write_mrc(path, np.asarray(image, dtype=np.float32), pixel_size, float16=half)
-
-
-def _write_text(text: str, path: Path) -> None:
-    from icefloe.formats.atomic import write_text
-
-    write_text(path, text)
-
-
-def _link(source: Path, path: Path) -> None:
-    """Make `path` a symbolic link to the micrograph, which needs no copy."""
-    temporary = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
-        temporary.symlink_to(source.absolute())
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path} cannot be made a link ({error.strerror or error})") from error
-
-
-def _preview(work: Work, image: FloatArray, pixel_size: float) -> Output:
-    return _picture(work, "micrograph.png", micrograph_preview(image, pixel_size))
-
-
-def _picture(work: Work, file: str, picture: AnyArray) -> Output:
-    return Output("preview", f"exposures/{work.name}/{file}", lambda path: write_png(path, picture))

@@ -44,13 +44,18 @@ def motion_star(
         Files as RELION should find them. The gain must be in the movie's orientation, since
         RELION's polishing applies it without turning it.
     eer
-        ``{"upsampling": 1, "grouping": 40}`` for an EER movie.
+        ``{"upsampling": 1, "grouping": 40}`` for an EER movie, upsampling as RELION counts it
+        (3 for the 16K grid). With ``"camera_frames"`` too, a
+        shorter last fraction is left out, since RELION does not render it.
     """
     ny, nx = numbers["movie_shape"]
+    total = int(numbers["n_frames_total"])
+    if eer is not None and "camera_frames" in eer:
+        total = max(1, min(total, int(eer["camera_frames"]) // int(eer["grouping"])))
     general: dict[str, Any] = {
         "rlnImageSizeX": int(nx),
         "rlnImageSizeY": int(ny),
-        "rlnImageSizeZ": int(numbers["n_frames_total"]),
+        "rlnImageSizeZ": total,
         "rlnMicrographMovieName": movie_name,
     }
     if gain_name is not None:
@@ -74,7 +79,7 @@ def motion_star(
     general["rlnMotionModelVersion"] = 0 if local is None else 1
     blocks = {
         "general": StarTable.from_values(general),
-        "global_shift": _global_table(numbers),
+        "global_shift": _global_table(numbers, total),
     }
     if local is not None:
         coefficients = -np.concatenate([local["x"], local["y"]])
@@ -94,10 +99,11 @@ def motion_star(
     return blocks
 
 
-def _global_table(numbers: Mapping[str, Any]) -> StarTable:
-    total, first = int(numbers["n_frames_total"]), int(numbers["first_frame"])
+def _global_table(numbers: Mapping[str, Any], total: int) -> StarTable:
+    first = int(numbers["first_frame"])
     shifts = np.full((total, 2), _NOT_OBSERVED)
     used = np.asarray(numbers["global_shifts"], dtype=np.float64).reshape(-1, 2)
+    used = used[: max(0, total - first + 1)]
     # Plus zero: no "-0.000000" for the frame that is at rest.
     shifts[first - 1 : first - 1 + len(used)] = -used + 0.0
     return StarTable(

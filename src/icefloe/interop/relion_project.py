@@ -34,8 +34,10 @@ __all__ = ["Exported", "export_relion"]
 
 # Stands in the directory and lists what the export wrote, so that it deletes nothing else.
 _MANIFEST = ".written-by-icefloe"
-# The flag of a CTF that must not be used; see `icefloe.ctf.NO_RINGS`.
-_NO_RINGS = "no Thon rings"
+_NO_GROUPING = (
+    "RELION can polish EER movies only if their fractions have one length: "
+    "set data.eer_frames_per_fraction and run again"
+)
 
 
 @dataclass(frozen=True)
@@ -119,8 +121,8 @@ class _Export:
         corrected = self._write_motion()
         fitted = self._write_ctf(corrected)
         self._write_picks(corrected, fitted)
-        self._write_particles({str(row["name"]) for row in fitted})
-        missing = [r.name for r in self.micrographs if self._unusable(r)]
+        self._write_particles()
+        missing = [r.name for r in self.micrographs if r.ctf is None]
         if missing:
             shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
             self.exported.notes.append(
@@ -165,15 +167,18 @@ class _Export:
     def _write_movie(self, record: ExposureRecord) -> None:
         numbers = record.numbers["motion"]
         eer = None
-        if record.numbers["import"].get("format") == "eer":
-            grouping = self.data.get("eer_frames_per_fraction")
+        is_eer = record.numbers["import"].get("format") == "eer"
+        grouping = self.data.get("eer_frames_per_fraction")
+        if is_eer and grouping:
             # RELION counts the grids 1, 2, 3: 4K, 8K, 16K.
             upsampling = {1: 1, 2: 2, 4: 3}[int(self.data["eer_upsampling"])]
-            eer = {"upsampling": upsampling, "grouping": grouping} if grouping else None
+            eer = {"upsampling": upsampling, "grouping": int(grouping)}
+        elif is_eer and _NO_GROUPING not in self.exported.notes:
+            self.exported.notes.append(_NO_GROUPING)
         blocks = motion_star(
             numbers,
             movie_name=self._listed(self.project.listed(record.source)),
-            gain_name=self._gain(numbers, divides=eer is not None),
+            gain_name=self._gain(numbers, divides=is_eer),
             defect_name=self._path(self._located("defects")),
             eer=eer,
         )
@@ -187,10 +192,9 @@ class _Export:
         fitted = []
         for row in rows:
             record = by_name[str(row["name"])]
-            if self._unusable(record):
-                continue
-            image = self._path(record.file("ctf", "diagnostic"))
-            fitted.append({**row, "ctf_image": f"{image}:mrc", "ctf": record.numbers["ctf"]})
+            if record.ctf is not None:
+                image = self._path(record.file("ctf", "diagnostic"))
+                fitted.append({**row, "ctf_image": f"{image}:mrc", "ctf": record.ctf})
         if fitted:
             self._star("micrographs_ctf.star", micrographs_ctf(fitted, self._used(fitted)))
         return fitted
@@ -213,13 +217,13 @@ class _Export:
         if pairs:
             self._star("picks.star", picks_list(pairs, micrographs, self._used(rows)))
 
-    def _write_particles(self, fitted: set[str]) -> None:
+    def _write_particles(self) -> None:
         parts = []
         sizes: dict[int, float] = {}
         boxes: dict[int, list[str]] = {}
         for record in self.micrographs:
             stack = self._path(record.file("extract", "particles"))
-            if record.name not in fitted or stack is None:
+            if record.ctf is None or stack is None:
                 continue
             extracted = record.numbers["extract"]
             group = self.groups[record.name]
@@ -230,7 +234,7 @@ class _Export:
                     micrograph_name=str(self._path(self._image(record))),
                     optics_group=group.number,
                     score=np.asarray(record.numbers["pick"]["score"], dtype=np.float64),
-                    ctf=ctf_row(record.numbers["ctf"]),
+                    ctf=ctf_row(record.ctf),
                 )
             )
             sizes[group.number] = float(extracted["pixel_size"])
@@ -257,11 +261,6 @@ class _Export:
 
     def _image(self, record: ExposureRecord) -> Path | None:
         return record.file("motion" if record.kind == "movie" else "import", "micrograph")
-
-    def _unusable(self, record: ExposureRecord) -> bool:
-        if record.status["ctf"] != "done" or _NO_RINGS in record.flags["ctf"]:
-            return True
-        return ctf_row(record.numbers["ctf"]) is None
 
     def _group(self, record: ExposureRecord) -> OpticsGroup:
         """Return the record's optics group, a new one if its optics are new."""

@@ -421,9 +421,16 @@ def interpolation_transfer(
     np.add.at(histogram, (index[:, 0], index[:, 1]), weights)
     histogram /= histogram.sum()
     vertical, horizontal = _tap_transfer(ky, bins), _tap_transfer(kx, bins)
-    mean = (np.einsum("yi,ij->yj", vertical, histogram) @ horizontal.T).real
-    power = np.einsum("yi,ij->yj", np.abs(vertical) ** 2, histogram) @ np.abs(horizontal.T) ** 2
+    left = np.einsum("yi,ij->yj", vertical, histogram)
+    # The real part of a product of complex numbers, as two real products in single precision.
+    mean = _product(left.real, horizontal.real) - _product(left.imag, horizontal.imag)
+    left = np.einsum("yi,ij->yj", np.abs(vertical) ** 2, histogram)
+    power = _product(left, np.abs(horizontal) ** 2)
     return np.asarray(np.maximum(mean, 0.5 * np.sqrt(power)), dtype=np.float32)
+
+
+def _product(a: FloatArray, b: FloatArray) -> FloatArray:
+    return np.asarray(a.astype(np.float32) @ b.astype(np.float32).T)
 
 
 def _tap_transfer(k: FloatArray, bins: int) -> ComplexArray:

@@ -6,28 +6,29 @@ import time
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 
 from icefloe._types import AnyArray, BoolArray, FloatArray, FrameSource, Tensor
 from icefloe.errors import (
-    DefectError,
     EmptyMovieError,
-    FrameShapeError,
-    GainShapeError,
-    GainValueError,
     InputError,
-    SettingsError,
 )
-from icefloe.fourier import is_tensor, rfft2, to_device, to_numpy
-from icefloe.kernels.warp import bin_frame, sum_frames
+from icefloe.fourier import rfft2, to_device
 from icefloe.motion.defects import find_outliers
 from icefloe.motion.doses import dose_components
 from icefloe.motion.field import MotionField
 from icefloe.motion.fit import FieldFit, fit_field
 from icefloe.motion.integrate import integrate
 from icefloe.motion.patches import cut_patches, patch_grid
+from icefloe.motion.prepare import (
+    bin_factor,
+    bin_frames,
+    check_facts,
+    load_frames,
+    reference,
+    total_counts,
+)
 from icefloe.motion.result import MotionResult
 from icefloe.motion.settings import MotionSettings
 from icefloe.motion.spectrum import TileSpectrum, frame_groups
@@ -35,12 +36,12 @@ from icefloe.motion.whole_frame import find_shifts
 
 __all__ = ["correct_motion"]
 
-# A binned frame smaller than this holds too little to align.
-_SMALLEST = 192
 # Correlation of neighbouring frames, at frequencies where specimens have nothing, that says they
 # share a pattern of the detector, or are the same frame.
 _PATTERN, _IDENTICAL = 0.005, 0.99
 _SIGNIFICANT = 4.0
+# A track this long, A, blurs the frames themselves.
+_RUNAWAY = 200.0
 
 
 def correct_motion(
@@ -92,10 +93,10 @@ def correct_motion(
         A gain or defect map that does not fit.
     """
     settings = settings or MotionSettings()
-    _check_facts(pixel_size, dose_per_frame, voltage)
+    check_facts(pixel_size, dose_per_frame, voltage)
     clock = _Clock()
     with clock("read"):
-        movie = _load(frames, settings)
+        movie = load_frames(frames, settings)
     stack, n_total, first = movie.stack, movie.n_total, settings.first_frame
     n, ny, nx = stack.shape
     shape = (int(ny), int(nx))
@@ -112,9 +113,9 @@ def correct_motion(
 
     flags: list[str] = []
     with clock("defects"):
-        gain32, bad = _reference(gain, defects, shape)
+        gain32, bad = reference(gain, defects, shape)
         device_stack = stack if device == "cpu" else to_device(stack, device)
-        total = _sum(device_stack) * gain32
+        total = total_counts(device_stack) * gain32
         if not np.isfinite(total).all():
             raise InputError(
                 "The frames hold values that are not numbers", hint="Check or convert the movie"
@@ -134,16 +135,16 @@ def correct_motion(
             flags.append(f"many bad pixels: {100 * np.mean(bad):.1f} %")
 
     with clock("bin"):
-        factor = _bin_factor(shape, pixel_size, settings.alignment_pixel_size)
+        factor = bin_factor(shape, pixel_size, settings.alignment_pixel_size)
         device_gain = to_device(gain32, device)
-        binned, means = _bin(device_stack, device_gain, bad, factor)
+        binned, means = bin_frames(device_stack, device_gain, bad, factor)
 
     with clock("align"):
         pattern = _shared_pattern(stack, gain32)
         fit, centres = _align(binned, shape, factor, pixel_size, doses, settings, flags)
         del binned
         field = fit.field
-        _judge(flags, fit, pattern, n)
+        _judge(flags, fit, pattern, n, pixel_size)
 
     with clock("sum"):
         components = dose_components(
@@ -204,150 +205,6 @@ class _Clock:
         begin = time.perf_counter()
         yield
         self.seconds[step] = time.perf_counter() - begin
-
-
-@dataclass(frozen=True)
-class _Loaded:
-    stack: AnyArray
-    n_total: int
-
-
-def _check_facts(pixel_size: float, dose_per_frame: float, voltage: float) -> None:
-    for what, value, unit in (
-        ("pixel size", pixel_size, "A"),
-        ("dose per frame", dose_per_frame, "e/A^2"),
-        ("voltage", voltage, "kV"),
-    ):
-        if not (np.isfinite(value) and value > 0):
-            raise SettingsError(f"The {what} is {value} {unit}", "a positive number")
-
-
-def _load(frames: FrameSource | AnyArray, settings: MotionSettings) -> _Loaded:
-    n_total = len(frames)
-    if n_total == 0:
-        raise EmptyMovieError("The movie has no frames", hint="Check that it was written whole")
-    first, last = settings.first_frame, settings.last_frame or n_total
-    if first > n_total or last > n_total:
-        raise SettingsError(
-            f"Frames {first} to {last} were asked for and the movie has {n_total}",
-            f"frames between 1 and {n_total}",
-        )
-    if isinstance(frames, np.ndarray) and frames.ndim == 3:
-        stack = frames[first - 1 : last]
-        if stack.dtype.isnative and stack.dtype in _COUNTABLE:
-            return _Loaded(_unsigned(np.ascontiguousarray(stack)), n_total)
-    probe = np.asarray(frames[first - 1])
-    if probe.ndim != 2:
-        raise FrameShapeError(f"A frame of shape {probe.shape}", "two dimensions (y, x)")
-    dtype = probe.dtype.newbyteorder("=")
-    if dtype not in _COUNTABLE:
-        dtype = np.dtype(np.float32)
-    out = np.empty((last - first + 1, *probe.shape), dtype)
-    for i in range(len(out)):
-        frame = probe if i == 0 else np.asarray(frames[first - 1 + i])
-        if frame.shape != probe.shape:
-            raise FrameShapeError(
-                f"Frame {first + i} has shape {frame.shape}, the first {probe.shape}",
-                "frames of one size",
-            )
-        out[i] = frame
-    return _Loaded(_unsigned(out), n_total)
-
-
-_COUNTABLE = tuple(np.dtype(t) for t in (np.uint8, np.int8, np.uint16, np.int16, np.float32))
-
-
-def _unsigned(stack: AnyArray) -> AnyArray:
-    # The loops are compiled for every type they meet, which takes seconds. Counts are not
-    # negative, so that three types do.
-    if stack.dtype.kind != "i":
-        return stack
-    if int(stack.min(initial=0)) < 0:
-        return stack.astype(np.float32)
-    return stack.view(stack.dtype.str.replace("i", "u"))
-
-
-def _reference(
-    gain: FloatArray | None, defects: BoolArray | None, shape: tuple[int, int]
-) -> tuple[FloatArray, BoolArray]:
-    bad = np.zeros(shape, dtype=bool)
-    gain32 = np.ones(shape, np.float32)
-    if gain is not None:
-        if gain.shape != shape:
-            raise GainShapeError(
-                f"The gain is {gain.shape[1]} x {gain.shape[0]} pixels and the frames are "
-                f"{shape[1]} x {shape[0]}",
-                "the same size",
-                "Rotate it by 90 degrees, or use the gain of this detector mode",
-            )
-        gain32 = np.array(gain, dtype=np.float32)
-        if not np.isfinite(gain32).all() or not gain32.any():
-            raise GainValueError(
-                "The gain holds NaN or infinite values"
-                if gain32.any()
-                else "The gain is zero everywhere",
-                "finite factors, zero only at bad pixels",
-            )
-        bad |= gain32 == 0
-    if defects is not None:
-        if defects.shape != shape:
-            raise DefectError(
-                f"The defect map is {defects.shape[1]} x {defects.shape[0]} pixels and the frames "
-                f"are {shape[1]} x {shape[0]}",
-                "the same size",
-            )
-        bad |= np.asarray(defects, dtype=bool)
-    return gain32, bad
-
-
-def _sum(stack: Tensor) -> FloatArray:
-    if is_tensor(stack):
-        from icefloe.kernels.warp_torch import sum_frames_torch
-
-        return np.asarray(to_numpy(sum_frames_torch(stack)))
-    return np.asarray(sum_frames(stack))
-
-
-def _bin_factor(shape: tuple[int, int], pixel_size: float, target: float) -> int:
-    wanted = max(1, int(target / pixel_size + 1e-6))
-    return max(1, min(wanted, min(shape) // _SMALLEST))
-
-
-def _bin(stack: Tensor, gain: Tensor, bad: BoolArray, factor: int) -> tuple[Tensor, FloatArray]:
-    # Binned frames (F, by, bx), float32, without the means of their rows and columns; and the
-    # mean of each frame.
-    by, bx = bad.shape[0] // factor, bad.shape[1] // factor
-    good = ~bad[: by * factor, : bx * factor]
-    count = good.reshape(by, factor, bx, factor).sum(axis=(1, 3))
-    inverse = np.where(count > 0, 1.0 / np.maximum(count, 1), 0.0).astype(np.float32)
-    n = len(stack)
-    if is_tensor(stack):
-        import torch
-
-        from icefloe.kernels.warp_torch import bin_frame_torch
-
-        scale = torch.from_numpy(inverse).to(stack.device)
-        binned: Tensor = torch.stack([bin_frame_torch(f, gain, scale, factor) for f in stack])
-        hole = torch.from_numpy(count == 0).to(stack.device)
-        means = np.asarray(to_numpy(binned[:, ~hole].mean(1, dtype=torch.float64)))
-        if bool(hole.any()):
-            for f in range(n):
-                binned[f][hole] = float(means[f])
-        binned -= binned.mean(1, keepdim=True)
-        binned -= binned.mean(2, keepdim=True)
-        return binned, means
-    out = np.empty((n, by, bx), np.float32)
-    means = np.empty(n)
-    empty = count == 0
-    for f in range(n):
-        out[f] = bin_frame(stack[f], gain, inverse, factor)
-        means[f] = out[f].mean(dtype=np.float64) / max(1e-12, float(np.mean(~empty)))
-        if empty.any():
-            out[f][empty] = means[f]
-        # A row or column whose gain is off would hold the alignment at zero.
-        out[f] -= out[f].mean(axis=0)
-        out[f] -= out[f].mean(axis=1)[:, None]
-    return out, means
 
 
 def _shared_pattern(stack: AnyArray, gain: FloatArray) -> float:
@@ -420,7 +277,7 @@ def _align(
     return fit, patches.centres * factor + 0.5 * (factor - 1)
 
 
-def _judge(flags: list[str], fit: FieldFit, pattern: float, n: int) -> None:
+def _judge(flags: list[str], fit: FieldFit, pattern: float, n: int, pixel_size: float) -> None:
     if n < 2:
         return
     if pattern > _IDENTICAL:
@@ -428,6 +285,10 @@ def _judge(flags: list[str], fit: FieldFit, pattern: float, n: int) -> None:
         return
     if fit.significance < _SIGNIFICANT:
         flags.append("the frames share no signal: motion is not reliable")
+    steps = np.diff(fit.field.global_shifts, axis=0) * pixel_size
+    length = float(np.hypot(steps[:, 0], steps[:, 1]).sum())
+    if length > _RUNAWAY:
+        flags.append(f"large motion: {length:.0f} A")
     if pattern > _PATTERN:
         flags.append(f"fixed pattern: {100 * pattern:.1f} % of the noise is the same in all frames")
         if np.abs(fit.field.global_shifts).max() < 0.25:

@@ -69,14 +69,15 @@ class TileSpectrum:
         half = self.size // 2
         norm = 1.0 / (len(rows) * len(columns) * float(np.sum(window**2)))
         for y in rows:
-            strips = [(image[y : y + self.tile, x : x + self.tile] - mean) * mask for x in columns]
-            for strip in strips:
-                if self.transform > self.tile:
-                    strip = _pad(strip, self.transform)
-                f = rfft2(strip)[:, : half + 1]
-                power = to_numpy(f.real**2 + f.imag**2)
-                self.power[:half] += norm * power[:half]
-                self.power[half:] += norm * power[self.transform - half :]
+            # A row of tiles at once, so that each thread has whole transforms to do.
+            strip = _zeros(image, (len(columns), self.transform, self.transform))
+            for tile, x in zip(strip, columns, strict=True):
+                cut = image[y : y + self.tile, x : x + self.tile]
+                tile[: self.tile, : self.tile] = (cut - mean) * mask
+            f = rfft2(strip)[:, :, : half + 1]
+            power = to_numpy((f.real**2 + f.imag**2).sum(0))
+            self.power[:half] += norm * power[:half]
+            self.power[half:] += norm * power[self.transform - half :]
 
     def amplitude(self, transfer: FloatArray | None = None) -> FloatArray:
         """Return the amplitude spectrum (size, size), float32, zero frequency at the centre.
@@ -110,10 +111,5 @@ def _starts(length: int, tile: int) -> list[int]:
     return [int(v) for v in np.rint(np.linspace(0, length - tile, count))]
 
 
-def _pad(image: Tensor, size: int) -> Tensor:
-    if is_tensor(image):
-        out = image.new_zeros((size, size))
-    else:
-        out = np.zeros((size, size), image.dtype)
-    out[: image.shape[0], : image.shape[1]] = image
-    return out
+def _zeros(like: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    return like.new_zeros(shape) if is_tensor(like) else np.zeros(shape, np.float32)

@@ -35,8 +35,6 @@ _APPARENT = (0.7, 0.84, 1.0)
 _SIZE_STEP = 1.25
 # Spacing, in diameters, of the local maxima whose heights tell noise from particles.
 _PEAK_SPACING = 0.45
-# Templates that reach this part of the best separation count as equally good.
-_NEARLY = 0.75
 # Sigma, in diameters, of the Gaussian that sums up a particle's contrast.
 _CONTRAST_BLUR = 0.25
 
@@ -47,7 +45,6 @@ class _Response:
 
     shape: str
     score: FloatArray  # (ny, nx), standard deviations
-    correlation: FloatArray  # (ny, nx), with the unit-energy template
     size: FloatArray  # (ny, nx), index of the size that fits best
     sizes: tuple[float, ...]  # A
 
@@ -201,37 +198,23 @@ def _respond(
     steps = 1 + int(np.ceil(np.log(high / low) / np.log(_SIZE_STEP) - 1e-9))
     sizes = tuple(float(s) for s in apparent * np.geomspace(low, high, steps))
     size = (int(search.even.shape[0]), int(search.even.shape[1]))
-    maps, correlations = [], []
+    maps = []
     for diameter in sizes:
         template = to_device(blob_template(diameter / pixel, shape, size), device)
         response = to_numpy(search.crop(irfft2(spectrum * template, size)))
-        correlations.append(response)
         maps.append(_standardise(response, allowed))
     stack = np.stack(maps)
-    winner = stack.argmax(axis=0)
-    correlation = np.take_along_axis(np.stack(correlations), winner[None], 0)[0]
-    return _Response(shape, stack.max(axis=0), correlation, winner.astype(np.int8), sizes)
+    return _Response(shape, stack.max(axis=0), stack.argmax(axis=0).astype(np.int8), sizes)
 
 
 def _clearest(
     responses: Sequence[_Response], allowed: BoolArray, spacing: float
 ) -> tuple[_Response, ScoreSplit]:
-    """Return the response whose particles are most certain, and the split of its scores.
-
-    Of the templates that separate particles from noise about as well as the best one, it is the
-    one that correlates best with them: in a crowded micrograph a ring also answers to discs, and
-    to less of what is between them.
-    """
-    splits, correlations = [], []
-    for response in responses:
-        positions, heights = find_peaks(response.score, spacing, 0.0, allowed)
-        splits.append(split_scores(heights))
-        picked = np.rint(positions[heights >= splits[-1].threshold]).astype(np.intp)
-        values = response.correlation[picked[:, 0], picked[:, 1]]
-        correlations.append(float(np.median(values)) if len(values) else 0.0)
-    limit = _NEARLY * max(split.separation for split in splits)
-    good = [i for i, split in enumerate(splits) if split.separation >= limit]
-    best = max(good, key=lambda i: (splits[i].clear, correlations[i], splits[i].separation))
+    """Return the response whose particles stand out furthest, and the split of its scores."""
+    splits = [
+        split_scores(find_peaks(response.score, spacing, 0.0, allowed)[1]) for response in responses
+    ]
+    best = max(range(len(splits)), key=lambda i: splits[i].separation)
     return responses[best], splits[best]
 
 

@@ -10,7 +10,10 @@ from typing import Any, Literal
 from icefloe.project.layout import STAGES, Project
 from icefloe.project.sidecar import Sidecar, read_sidecar
 
-__all__ = ["ExposureRecord", "Failure", "Status", "load_record", "load_records"]
+__all__ = ["NO_RINGS", "ExposureRecord", "Failure", "Status", "load_record", "load_records"]
+
+# The remark of a CTF that must not be used: `icefloe.ctf.NO_RINGS`, which this room may not import.
+NO_RINGS = "no Thon rings"
 
 # "waiting": not run yet, or its record is gone. "stale": made from an upstream result that has
 # been replaced since, or its files are gone.
@@ -68,6 +71,14 @@ class ExposureRecord:
         found = set(self.status.values())
         order: tuple[Status, ...] = ("failed", "stale", "waiting")
         return next((state for state in order if state in found), "done")
+
+    @property
+    def ctf(self) -> Mapping[str, Any] | None:
+        """Numbers of the CTF if there is one to be used: fitted, with Thon rings."""
+        numbers = self.numbers.get("ctf")
+        if numbers is None or NO_RINGS in self.flags["ctf"] or numbers.get("defocus_u") is None:
+            return None
+        return numbers
 
     def file(self, stage: str, role: str) -> Path | None:
         """Return a file that a stage wrote, None if the stage is not done or wrote none."""
