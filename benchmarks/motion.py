@@ -15,16 +15,14 @@ frequency a sum of many frames keeps, all fractions of a pixel occurring alike.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure import measured
 
 SIZES = {
     "small": {"shape": (1024, 1024), "n_frames": 20},
@@ -71,7 +69,7 @@ def _run(size: str, work: Path) -> dict[str, Any]:
     # The compiled loops are made once after installation; that is not what is measured.
     _warm_up()
     for name, command in programs.items():
-        figures = _measured(command, work)
+        figures = measured(command, work, THREADS)
         image = np.asarray(read_image(work / name / "movie_noDW.mrc").data, dtype=np.float32)
         score = residual_motion(truth.field, read_motion_star(work / name / "movie.star"), shape, n)
         frequency, snr = spectral_snr(image, truth.clean, settings.pixel_size, n_shells=20)
@@ -103,26 +101,6 @@ def _relion(program: str) -> list[str]:
         "--dose_weighting", "--save_noDW", "--patch_x", "5", "--patch_y", "5",
         "--grouping_for_ps", "3", "--j", str(THREADS),
     ]  # fmt: skip
-
-
-def _measured(command: list[str], work: Path) -> dict[str, float]:
-    environment = os.environ | {"OMP_NUM_THREADS": str(THREADS), "NUMBA_NUM_THREADS": str(THREADS)}
-    begin = time.perf_counter()
-    with subprocess.Popen(
-        command, cwd=work, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    ) as process:
-        assert process.stderr is not None
-        message = process.stderr.read()
-        # wait4 gives this child's own use, where getrusage would give the largest of all.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command[0]} failed: {message.decode()[-2000:]}")
-    return {
-        "wall": time.perf_counter() - begin,
-        "cpu": usage.ru_utime + usage.ru_stime,
-        "memory": usage.ru_maxrss * 1024 / 1e9,
-    }
 
 
 def _warm_up() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,7 @@ import click
 from icefloe.cli.options import output_options
 
 if TYPE_CHECKING:
-    from icefloe._types import AnyArray, BoolArray, FloatArray
-    from icefloe.motion import MotionResult, MotionSettings
+    from icefloe.motion import MotionSettings
 
 __all__ = ["command"]
 
@@ -105,6 +103,7 @@ def command(
     from rich.progress import Progress
 
     from icefloe.cli.inputs import failures_exit
+    from icefloe.cli.motion_job import MotionJob
     from icefloe.errors import IcefloeError
     from icefloe.formats.star import write_star
     from icefloe.interop.optics import OpticsGroup
@@ -112,7 +111,7 @@ def command(
 
     console = Console(stderr=True, highlight=False)
     names = _names(movies)
-    job = _Job(
+    job = MotionJob(
         out=out,
         device=device,
         voltage=voltage,
@@ -174,193 +173,6 @@ def command(
             r["optics_group"] = 1 + pixels.index((r["movie_pixel_size"], r["pixel_size"]))
         write_star(out / "corrected_micrographs.star", corrected_micrographs(rows, groups))
     failures_exit(failed, len(movies))
-
-
-@dataclass(frozen=True)
-class _Read:
-    """A decoded movie and what its file says."""
-
-    path: Path
-    stack: AnyArray
-    dose_factors: FloatArray
-    pixel_size: float | None
-    camera_frames: int | None
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What all movies of one call share."""
-
-    out: Path
-    device: str
-    voltage: float
-    settings: MotionSettings
-    pixel_size: float | None
-    dose_per_frame: float | None
-    total_dose: float | None
-    gain: Path | None
-    gain_rotate: int
-    gain_flip: int
-    defects: Path | None
-    float16: bool
-    eer: dict[str, Any]
-
-    def __post_init__(self) -> None:
-        from icefloe.errors import MissingMetadataError, SettingsError
-
-        if (self.dose_per_frame is None) == (self.total_dose is None):
-            raise MissingMetadataError(
-                "No dose was given"
-                if self.dose_per_frame is None
-                else "Both --dose-per-frame and --total-dose were given",
-                "one of --dose-per-frame and --total-dose, e/A^2",
-            )
-        for option, value in (
-            ("--dose-per-frame", self.dose_per_frame),
-            ("--total-dose", self.total_dose),
-            ("--pixel-size", self.pixel_size),
-            ("--voltage", self.voltage),
-        ):
-            if value is not None and not value > 0:
-                raise SettingsError(f"{option} is {value}", "a positive number")
-        if self.eer["eer_dose_per_fraction"] is not None and self.total_dose is None:
-            raise MissingMetadataError(
-                "--eer-dose-per-fraction was given without the dose of the movie",
-                "--total-dose, e/A^2",
-            )
-
-    def read(self, path: Path) -> _Read:
-        """Decode a movie."""
-        from icefloe.formats.movie import open_movie
-
-        with open_movie(path, **self.eer) as movie:
-            camera = movie.details.get("camera frames")
-            return _Read(
-                path,
-                movie.read(),
-                movie.frame_dose_factors,
-                movie.pixel_size,
-                None if camera is None else int(camera),
-            )
-
-    def process(self, movie: _Read, name: str) -> tuple[dict[str, Any], str]:
-        """Correct a movie and write its files; return its row of the STAR and a line to show."""
-        from icefloe.errors import MissingMetadataError
-        from icefloe.formats.mrc import write_mrc
-        from icefloe.formats.star import write_star
-        from icefloe.interop.relion_motion import motion_star
-        from icefloe.motion import correct_motion
-
-        pixel_size = self.pixel_size or movie.pixel_size
-        if not pixel_size:
-            raise MissingMetadataError(
-                f"The pixel size of {movie.path} is not known: its header has none",
-                hint="Give --pixel-size",
-            )
-        dose = self.dose_per_frame
-        if dose is None:
-            assert self.total_dose is not None
-            dose = self.total_dose / float(movie.dose_factors.sum())
-        shape = (int(movie.stack.shape[1]), int(movie.stack.shape[2]))
-        gain, notice = self._gain(shape, movie.camera_frames is not None)
-        mask = self._mask(shape)
-        result = correct_motion(
-            movie.stack,
-            pixel_size=pixel_size,
-            dose_per_frame=dose,
-            voltage=self.voltage,
-            gain=gain,
-            defects=mask,
-            frame_dose_factors=movie.dose_factors,
-            settings=self.settings,
-            device=self.device,
-            name=name,
-        )
-        numbers = result.numbers()
-        files = self._images(result, name)
-        star = self.out / f"{name}.star"
-        if gain is not None:
-            write_mrc(self.out / "gain.mrc", self._for_relion(gain, movie), pixel_size)
-        if mask is not None:
-            write_mrc(self.out / "defects.mrc", mask.astype("int8"), pixel_size)
-        blocks = motion_star(
-            numbers,
-            movie_name=str(movie.path),
-            gain_name=None if gain is None else str(self.out / "gain.mrc"),
-            defect_name=None if mask is None else str(self.out / "defects.mrc"),
-            eer=self._eer_facts(movie),
-        )
-        write_star(star, blocks)
-        row = {
-            **files,
-            "metadata": star,
-            "numbers": numbers,
-            "movie_pixel_size": float(pixel_size),
-            "pixel_size": result.pixel_size,
-        }
-        notes = [*result.flags, *([notice] if notice else [])]
-        return row, (
-            f"{name}: motion {numbers['motion_total']:.1f} A, "
-            f"first 4 e/A^2 {numbers['motion_early']:.1f} A, "
-            f"{sum(result.timings.values()):.1f} s" + "".join(f"; {note}" for note in notes)
-        )
-
-    def _images(self, result: MotionResult, name: str) -> dict[str, Path]:
-        from icefloe.formats.mrc import write_mrc
-
-        files = {"micrograph": self.out / f"{name}.mrc"}
-        write_mrc(files["micrograph"], result.micrograph, result.pixel_size, float16=self.float16)
-        extra = {"even": result.even, "odd": result.odd}
-        suffix = {"even": "EVN", "odd": "ODD", "no_dw": "noDW"}
-        if self.settings.dose_weighting:
-            extra["no_dw"] = result.plain
-        for role, image in extra.items():
-            if image is not None:
-                files[role] = self.out / f"{name}_{suffix[role]}.mrc"
-                write_mrc(files[role], image, result.pixel_size, float16=self.float16)
-        # Always float32: CTFFIND does not read half precision.
-        files["power_spectrum"] = self.out / f"{name}_PS.mrc"
-        write_mrc(files["power_spectrum"], result.power_spectrum, result.power_spectrum_pixel_size)
-        return files
-
-    def _gain(self, shape: tuple[int, int], for_eer: bool) -> tuple[FloatArray | None, str | None]:
-        if self.gain is None:
-            return None, None
-        from icefloe.formats.gain import fit_gain, orient_gain, read_gain
-
-        gain = orient_gain(read_gain(self.gain, for_eer=for_eer), self.gain_rotate, self.gain_flip)
-        return fit_gain(gain, shape)
-
-    def _for_relion(self, gain: FloatArray, movie: _Read) -> FloatArray:
-        # An MRC gain multiplies, but that of an EER movie divides, in RELION and here.
-        if movie.camera_frames is None:
-            return gain
-        import numpy as np
-
-        return np.divide(1.0, gain, out=np.zeros_like(gain), where=gain != 0)
-
-    def _mask(self, shape: tuple[int, int]) -> BoolArray | None:
-        if self.defects is None:
-            return None
-        from icefloe.formats.defects import read_defects
-
-        return read_defects(self.defects, shape)
-
-    def _eer_facts(self, movie: _Read) -> dict[str, int] | None:
-        if movie.camera_frames is None:
-            return None
-        grouping = self.eer["eer_frames_per_fraction"]
-        dose = self.eer["eer_dose_per_fraction"]
-        if grouping is None and dose is not None:
-            grouping = max(1, round(dose * movie.camera_frames / self.total_dose))
-        if grouping is None:
-            grouping = max(1, round(movie.camera_frames / len(movie.stack)))
-        return {
-            # RELION counts the grids 1, 2, 3: 4K, 8K, 16K.
-            "upsampling": {1: 1, 2: 2, 4: 3}[self.eer["eer_upsampling"]],
-            "grouping": int(grouping),
-            "camera_frames": movie.camera_frames,
-        }
 
 
 def _names(movies: tuple[Path, ...]) -> list[str]:

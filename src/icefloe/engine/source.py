@@ -76,8 +76,10 @@ def open_source(path: Path, data: DataSettings) -> Source:
 
 def read_frames(path: Path, data: DataSettings) -> list[AnyArray]:
     """Return the decoded frames of a movie, in the type in which they were counted."""
+    from icefloe.fourier import get_threads
+
     with _open(path, data) as movie:
-        return [np.asarray(movie[i]) for i in range(len(movie))]
+        return list(movie.read(get_threads()))
 
 
 def read_micrograph(path: Path) -> FloatArray:

@@ -76,11 +76,21 @@ class Movie:
         """Let go of the file."""
         self._reader.close()
 
-    def read(self) -> NDArray[Any]:
-        """Return all frames, (n, y, x)."""
+    def read(self, threads: int = 1) -> NDArray[Any]:
+        """Return all frames, (n, y, x), decoded by so many threads.
+
+        Decompression lets go of Python's lock: 4k LZW frames decode about as many times faster.
+        """
+        from concurrent.futures import ThreadPoolExecutor
+
         stack = np.empty((len(self), *self.shape), self.dtype)
-        for index in range(len(self)):
+
+        def decode(index: int) -> None:
             stack[index] = self[index]
+
+        with ThreadPoolExecutor(max(1, threads)) as pool:
+            for _ in pool.map(decode, range(len(self))):
+                pass
         return stack
 
 

@@ -172,7 +172,12 @@ class _Export:
         if is_eer and grouping:
             # RELION counts the grids 1, 2, 3: 4K, 8K, 16K.
             upsampling = {1: 1, 2: 2, 4: 3}[int(self.data["eer_upsampling"])]
-            eer = {"upsampling": upsampling, "grouping": int(grouping)}
+            fractions = sum(record.numbers["import"]["frame_dose_factors"])
+            eer = {
+                "upsampling": upsampling,
+                "grouping": int(grouping),
+                "camera_frames": round(fractions * int(grouping)),
+            }
         elif is_eer and _NO_GROUPING not in self.exported.notes:
             self.exported.notes.append(_NO_GROUPING)
         blocks = motion_star(

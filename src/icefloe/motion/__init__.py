@@ -1,11 +1,29 @@
 """Motion correction: defects, alignment, motion field, dose weighting, integration."""
 
-from icefloe.motion.correct import correct_motion
-from icefloe.motion.field import MotionField
-from icefloe.motion.gain import GainEstimate, estimate_gain
-from icefloe.motion.polynomial import fit_polynomial
-from icefloe.motion.result import MotionResult
-from icefloe.motion.settings import MotionSettings
+from typing import TYPE_CHECKING
+
+from icefloe._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from icefloe.motion.correct import correct_motion
+    from icefloe.motion.field import MotionField
+    from icefloe.motion.gain import GainEstimate, estimate_gain
+    from icefloe.motion.polynomial import fit_polynomial
+    from icefloe.motion.result import MotionResult
+    from icefloe.motion.settings import MotionSettings
+else:
+    __getattr__ = lazy_names(
+        __name__,
+        {
+            "correct_motion": "correct",
+            "MotionField": "field",
+            "GainEstimate": "gain",
+            "estimate_gain": "gain",
+            "fit_polynomial": "polynomial",
+            "MotionResult": "result",
+            "MotionSettings": "settings",
+        },
+    )
 
 __all__ = [
     "GainEstimate",
