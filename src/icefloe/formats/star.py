@@ -3,6 +3,9 @@
 A STAR file is a set of named blocks.  A block is a table (`loop_`) or a list of single values.
 Numbers become int64 or float64 columns, everything else stays text.  What is text in RELION's
 own dictionary (names, files) stays text even where it looks like a number.
+
+The starfile package needs 4 times as long to write a large particle table
+(`benchmarks/formats.py`), and pandas.
 """
 
 from __future__ import annotations
