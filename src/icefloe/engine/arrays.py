@@ -45,6 +45,7 @@ def import_numbers(work: Work) -> dict[str, Any]:
         "shape": list(source.shape),
         "n_frames": source.n_frames,
         "frame_dose_factors": list(source.frame_dose_factors),
+        "camera_frames_per_fraction": source.camera_frames_per_fraction,
     }
 
 

@@ -60,6 +60,12 @@ class DataSettings(BaseModel):
     eer_frames_per_fraction: int | None = Field(
         default=None, ge=1, description="Raw EER frames that are summed to one fraction."
     )
+    eer_dose_per_fraction: float | None = Field(
+        None,
+        gt=0,
+        description="Dose of an EER fraction, e/A^2, in place of eer_frames_per_fraction; needs "
+        "total_dose.",
+    )
     optics_group: str = Field(
         default="opticsGroup1",
         min_length=1,
@@ -76,6 +82,17 @@ class DataSettings(BaseModel):
                 "one of them",
                 'Set the other one to ""',
             )
+        if self.eer_dose_per_fraction is not None:
+            if self.eer_frames_per_fraction is not None:
+                raise SettingsError(
+                    "Both eer_frames_per_fraction and eer_dose_per_fraction are set", "one of them"
+                )
+            if self.total_dose is None:
+                raise SettingsError(
+                    f"eer_dose_per_fraction is {self.eer_dose_per_fraction:g} and total_dose is "
+                    "not set",
+                    "the dose of the whole movie, from which the number of camera frames follows",
+                )
         return self
 
 

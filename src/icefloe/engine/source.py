@@ -37,6 +37,8 @@ class Source:
         Dose of each frame relative to a full one; only a last EER fraction is below 1.
     is_plain_mrc
         Whether other programs read the file as it is: an MRC that is not compressed.
+    camera_frames_per_fraction
+        Of EER movies whose fractions have one length; else None.
     """
 
     kind: str
@@ -46,6 +48,7 @@ class Source:
     pixel_size: float | None
     frame_dose_factors: tuple[float, ...]
     is_plain_mrc: bool
+    camera_frames_per_fraction: int | None = None
 
 
 def open_source(path: Path, data: DataSettings) -> Source:
@@ -63,6 +66,7 @@ def open_source(path: Path, data: DataSettings) -> Source:
         ny, nx = read_micrograph(path).shape
         return Source("micrograph", form, (ny, nx), 1, None, (1.0,), False)
     with _open(path, data) as movie:
+        grouping = movie.details.get("camera frames a fraction")
         return Source(
             kind="movie" if len(movie) > 1 or form == "eer" else "micrograph",
             form=form,
@@ -71,6 +75,7 @@ def open_source(path: Path, data: DataSettings) -> Source:
             pixel_size=movie.pixel_size,
             frame_dose_factors=tuple(float(f) for f in movie.frame_dose_factors),
             is_plain_mrc=form == "mrc" and path.suffix.lower() == ".mrc",
+            camera_frames_per_fraction=int(grouping) if grouping is not None else None,
         )
 
 
@@ -96,4 +101,6 @@ def _open(path: Path, data: DataSettings) -> Movie:
         path,
         eer_upsampling=data.eer_upsampling,
         eer_frames_per_fraction=data.eer_frames_per_fraction,
+        eer_dose_per_fraction=data.eer_dose_per_fraction,
+        eer_total_dose=data.total_dose if data.eer_dose_per_fraction is not None else None,
     )

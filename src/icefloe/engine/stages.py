@@ -47,8 +47,10 @@ class ImportStage:
         return ()
 
     def choices(self, session: Session) -> Mapping[str, Any]:
-        keys = ("pixel_size", "eer_upsampling", "eer_frames_per_fraction")
         facts = session.facts()
+        keys = ["pixel_size", "eer_upsampling", "eer_frames_per_fraction", "eer_dose_per_fraction"]
+        if facts["eer_dose_per_fraction"] is not None:
+            keys.append("total_dose")
         return {**{k: facts[k] for k in keys}, "float16": session.settings.output.float16}
 
     def prefetch(self, work: Work) -> None:

@@ -116,6 +116,8 @@ class EerReader:
             "compression": f"{compression} ({self._coding.run_bits}-bit runs)",
             "camera frames": str(len(self._pages)),
         }
+        if frames_per_fraction is not None or dose_per_fraction is not None:
+            self.details["camera frames a fraction"] = str(int(lengths.max()))
         for name in ("exposureTime", "totalDose", "meanDoseRate"):
             if name in self.metadata:
                 self.details[name] = self.metadata[name]

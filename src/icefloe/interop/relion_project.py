@@ -36,7 +36,7 @@ __all__ = ["Exported", "export_relion"]
 _MANIFEST = ".written-by-icefloe"
 _NO_GROUPING = (
     "RELION can polish EER movies only if their fractions have one length: "
-    "set data.eer_frames_per_fraction and run again"
+    "set data.eer_frames_per_fraction or data.eer_dose_per_fraction and run again"
 )
 
 
@@ -168,7 +168,7 @@ class _Export:
         numbers = record.numbers["motion"]
         eer = None
         is_eer = record.numbers["import"].get("format") == "eer"
-        grouping = self.data.get("eer_frames_per_fraction")
+        grouping = record.numbers["import"].get("camera_frames_per_fraction")
         if is_eer and grouping:
             # RELION counts the grids 1, 2, 3: 4K, 8K, 16K.
             upsampling = {1: 1, 2: 2, 4: 3}[int(self.data["eer_upsampling"])]
