@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
+
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -50,8 +52,15 @@ def test_writes_what_relion_needs(files, tmp_path):
     assert done.exit_code == 0, done.output
     names = {p.name for p in out.iterdir()}
     parts = ["{}.mrc", "{}_noDW.mrc", "{}_PS.mrc", "{}.star", "{}_EVN.mrc", "{}_ODD.mrc"]
+    parts.append("{}_motion.svg")
     expected = {part.format(n) for part in parts for n in "ab"}
     assert names == expected | {"corrected_micrographs.star", "gain.mrc"}
+    picture = ET.fromstring((out / "a_motion.svg").read_bytes())
+    words = ["".join(node.itertext()) for node in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert "a" in words
+    # Frames 2 to 8 are used, and the middle one of them is shown.
+    assert "frame 5, as counted" in words
+    assert any(word.startswith("Thon rings: ") for word in words)
     direct = correct_motion(
         movie.frames, pixel_size=1.0, dose_per_frame=1.2, gain=orient_gain(movie.gain),
         settings=MotionSettings(patches=(2, 3), first_frame=2, even_odd=True), name="a",
@@ -74,7 +83,7 @@ def test_binned_half_precision(files, tmp_path):
     folder, _ = files
     done = run(
         motion_command, folder / "b.mrc", "--out", tmp_path, "--total-dose", 9.6, "--bin", 2,
-        "--float16", "--no-dose-weighting", "--device", "cpu", "--patches", "1x1",
+        "--float16", "--no-dose-weighting", "--device", "cpu", "--patches", "1x1", "--no-pictures",
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     image, pixel_size = read_mrc(tmp_path / "b.mrc")
@@ -82,6 +91,7 @@ def test_binned_half_precision(files, tmp_path):
     assert image.shape[-2:] == (224, 256)
     assert pixel_size == pytest.approx(2.0)
     assert not (tmp_path / "b_noDW.mrc").exists()
+    assert not (tmp_path / "b_motion.svg").exists()
     assert read_mrc(tmp_path / "b_PS.mrc")[0].dtype == np.float32
     star = read_motion_star(tmp_path / "b.star")
     assert star.general["rlnMicrographDoseRate"] == pytest.approx(1.2)

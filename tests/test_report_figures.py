@@ -113,7 +113,7 @@ def test_without_a_pixel_size_motion_is_in_pixels():
 
 def test_patch_tracks_stand_at_their_places_with_the_stated_magnification(motion):
     svg = figures.patch_tracks(motion)
-    (label,) = [t for t in texts(svg) if t.startswith("motion × ")]
+    (label,) = [t for t in texts(svg) if t.startswith("× ")]
     magnification = float(label.split()[-1])
     assert magnification > 1
     frame = numbers_of(paths(svg, "frame")[0])  # x y width height ...
@@ -123,7 +123,8 @@ def test_patch_tracks_stand_at_their_places_with_the_stated_magnification(motion
     starts = np.array(numbers_of(paths(svg, "start")[0])).reshape(-1, 3)[:, :2]
     centres = np.array(motion["patch_centres"])[:, ::-1] * fit + np.array(frame[:2])
     np.testing.assert_allclose(starts, centres, atol=0.1)
-    shifts = np.array(motion["patch_shifts"])
+    shifts = np.array(motion["patch_shifts"]) - np.array(motion["global_shifts"])
+    assert "Local motion" in texts(svg)
     move = (shifts[0, -1] - shifts[0, 0])[::-1] * fit * magnification
     first_patch = strokes(svg, "1.6")[-1].split("M")[1]
     np.testing.assert_allclose(numbers_of(first_patch)[-2:] - starts[0], move, atol=0.3)
@@ -141,7 +142,7 @@ def test_a_specimen_that_does_not_move_is_drawn_as_such():
     still |= {"movie_shape": [100, 100], "patch_centres": [[50, 50]]}
     still |= {"patch_shifts": [[[0, 0]] * 5]}
     assert "path 0 Å" in texts(figures.frame_track(still))
-    assert "motion × 1" in texts(figures.patch_tracks(still))
+    assert "× 1" in texts(figures.patch_tracks(still))
 
 
 def test_the_fit_resolution_is_marked_at_its_frequency(ctf):

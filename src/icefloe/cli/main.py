@@ -25,7 +25,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "pick": ("icefloe.cli.pick", "Find particles in micrographs."),
     "extract": ("icefloe.cli.extract", "Cut out picked particles."),
     "boxsize": ("icefloe.cli.boxsize", "Say how large a particle's box should be."),
-    "gain": ("icefloe.cli.gain", "Estimate or apply a gain reference."),
+    "gain": ("icefloe.cli.gain", "Estimate, orient or apply a gain reference."),
     "header": ("icefloe.cli.header", "Show what is in a file."),
     "simulate": ("icefloe.cli.simulate", "Make movies with a known truth."),
 }

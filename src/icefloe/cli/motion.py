@@ -66,6 +66,12 @@ __all__ = ["command"]
 @click.option("--float16", is_flag=True, help="Write micrographs in half precision (mode 12).")
 @click.option("--even-odd", is_flag=True, help="Also write sums of even and odd frames.")
 @click.option(
+    "--pictures/--no-pictures",
+    default=True,
+    show_default=True,
+    help="Also write NAME_motion.svg: trajectories, frame and sum, spectra before and after.",
+)
+@click.option(
     "--eer-upsampling",
     type=click.Choice(["1", "2", "4"]),
     default="1",
@@ -89,12 +95,14 @@ def command(
     gain_flip: int,
     defects: Path | None,
     float16: bool,
+    pictures: bool,
     **options: Any,
 ) -> None:
     """Align the frames of MOVIES (MRC, TIFF, EER), whole and in patches, and add them up.
 
     For each movie NAME writes NAME.mrc (dose weighted), NAME_noDW.mrc, NAME_PS.mrc (power spectrum
-    for the CTF) and NAME.star (RELION's metadata, for polishing); and for all of them
+    for the CTF), NAME.star (RELION's metadata, for polishing) and NAME_motion.svg (trajectories,
+    a frame beside the sum, spectra before and after); and for all of them
     corrected_micrographs.star.
     """
     from concurrent.futures import ThreadPoolExecutor
@@ -124,6 +132,7 @@ def command(
         gain_flip=gain_flip,
         defects=defects,
         float16=float16,
+        pictures=pictures,
         eer={
             "eer_upsampling": int(options["eer_upsampling"]),
             "eer_frames_per_fraction": options["eer_grouping"],

@@ -41,6 +41,7 @@ class MotionJob:
     defects: Path | None
     float16: bool
     eer: dict[str, Any]
+    pictures: bool = True
 
     def __post_init__(self) -> None:
         from icefloe.errors import MissingMetadataError, SettingsError
@@ -129,6 +130,12 @@ class MotionJob:
             eer=self._eer_facts(movie),
         )
         write_star(star, blocks)
+        if self.pictures:
+            from icefloe.cli.motion_pictures import motion_picture
+            from icefloe.formats.atomic import write_bytes
+
+            svg = motion_picture(name, movie.stack, result, numbers, gain=gain, defects=mask)
+            write_bytes(self.out / f"{name}_motion.svg", svg)
         row = {
             **files,
             "metadata": star,

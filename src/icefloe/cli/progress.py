@@ -99,6 +99,12 @@ class RunDisplay:
             left=f"{duration(left)} left" if self._done < self._todo else "",
         )
 
+    def warned(self, message: str) -> None:
+        """Print a warning about the whole session."""
+        from rich.markup import escape
+
+        self._print(f"[bold yellow]WARNING[/]: {escape(message)}")
+
     def summarise(self, summary: RunSummary) -> None:
         """Print what the run came to."""
         failures = {**summary.known_failures, **summary.failures}

@@ -33,6 +33,7 @@ _FIGURES: tuple[tuple[str, str, tuple[str, ...], float, str], ...] = (
 def command(directory: Path, all_failures: bool) -> None:
     """Print the table of stages, medians and failures."""
     from icefloe.engine import Session
+    from icefloe.engine.gain_check import read_gain_warning
     from icefloe.project import load_records
 
     session = Session.open(directory)
@@ -45,6 +46,9 @@ def command(directory: Path, all_failures: bool) -> None:
     if off:
         click.echo("Picking and extraction are off: no particle diameter is set (pick.diameter).")
     _print_medians(records)
+    warning = read_gain_warning(session)
+    if warning is not None:
+        click.echo(f"\nWARNING: {warning}")
     unusable = sum(r.ctf is None and "ctf" in r.numbers for r in records)
     if unusable:
         click.echo(f"\nWithout a usable CTF (no Thon rings): {unusable} exposures")

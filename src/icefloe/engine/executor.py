@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from icefloe import __version__
+from icefloe.engine.gain_check import GainCheck
 from icefloe.engine.plan import Step, plan_exposure
 from icefloe.engine.session import Session
 from icefloe.engine.stage import Outcome, Stage, StopRunError, Work
@@ -43,6 +44,9 @@ class Observer(Protocol):
 
     def finished(self, name: str, failure: Failure | None, seconds: float) -> None:
         """An exposure went through its stages; `failure` is the first one, if any."""
+
+    def warned(self, message: str) -> None:
+        """Something about the whole session is probably wrong; the run goes on."""
 
 
 @dataclass
@@ -121,7 +125,8 @@ def run_session(
             observer.planned(len(sources), len(todo))
         if todo:
             session.check_files()
-        runner = _Runner(session, stages, observer, retry_failed)
+        check = GainCheck.start(session)
+        runner = _Runner(session, stages, observer, retry_failed, check)
         for name, work in _read_ahead(runner, [(n, sources[n]) for n in todo]):
             start = time.perf_counter()
             failure = runner.run(work, sources[name])
@@ -130,6 +135,9 @@ def run_session(
                 summary.failures[name] = failure
             if observer is not None:
                 observer.finished(name, failure, time.perf_counter() - start)
+            message = check.news()
+            if message is not None and observer is not None:
+                observer.warned(message)
     summary.seconds = time.perf_counter() - begin
     return summary
 
@@ -140,6 +148,7 @@ class _Runner:
     stages: Sequence[Stage]
     observer: Observer | None
     retry_failed: bool
+    check: GainCheck
 
     def prepare(self, name: str, listed: str) -> Work:
         """Read what an exposure will need; called in the reading thread."""
@@ -156,6 +165,7 @@ class _Runner:
             for step in steps[1:]:
                 if step.state == "todo":
                     step.stage.prefetch(work)
+            self.check.add(work)
         return work
 
     def run(self, work: Work, listed: str) -> Failure | None:

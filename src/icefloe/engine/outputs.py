@@ -64,9 +64,9 @@ def preview_output(work: Work, image: FloatArray, pixel_size: float) -> Output:
     return picture_output(work, "micrograph.png", micrograph_preview(image, pixel_size))
 
 
-def picture_output(work: Work, file: str, picture: AnyArray) -> Output:
-    """Return an 8-bit picture beside the exposure's sidecars."""
-    return Output("preview", f"exposures/{work.name}/{file}", lambda path: write_png(path, picture))
+def picture_output(work: Work, file: str, picture: AnyArray, *, role: str = "preview") -> Output:
+    """Return an 8-bit picture beside the exposure's sidecars; a stage has one of each role."""
+    return Output(role, f"exposures/{work.name}/{file}", lambda path: write_png(path, picture))
 
 
 def _link(source: Path, path: Path) -> None:

@@ -81,6 +81,11 @@ class Work:
             raise value.error
         return cast("T", value)
 
+    def held(self, key: str) -> Any:
+        """Return a value that is there already, else None."""
+        value = self._values.get(key)
+        return None if isinstance(value, _Failed) else value
+
     def drop(self, key: str) -> None:
         """Let go of a value that no later stage needs."""
         self._values.pop(key, None)

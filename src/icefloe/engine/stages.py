@@ -100,6 +100,7 @@ class MotionStage:
         frames_of(work)
 
     def run(self, work: Work) -> Outcome:
+        from icefloe.engine.motion_view import motion_view
         from icefloe.formats.gain import fit_gain
         from icefloe.motion import correct_motion
 
@@ -111,18 +112,20 @@ class MotionStage:
         gain, notice = session.gain(for_eer=numbers["format"] == "eer"), None
         if gain is not None:
             gain, notice = fit_gain(gain, shape)
+        defects = session.defects(shape)
         result = correct_motion(
             frames_of(work),
             pixel_size=numbers["pixel_size"],
             dose_per_frame=dose,
             voltage=session.settings.data.voltage,
             gain=gain,
-            defects=session.defects(shape),
+            defects=defects,
             frame_dose_factors=np.asarray(factors),
             settings=session.settings.motion,
             device=session.device,
             name=work.name,
         )
+        view = motion_view(frames_of(work), result, gain=gain, defects=defects)
         work.drop(FRAMES)
         image = as_stored(work, result.micrograph)
         spectrum = np.asarray(result.power_spectrum, dtype=np.float32)
@@ -147,8 +150,10 @@ class MotionStage:
             )
         )
         outputs.append(preview_output(work, image, size))
+        outputs.append(picture_output(work, "motion.png", view.frames, role="frames"))
+        outputs.append(picture_output(work, "motion_ps.png", view.spectra, role="spectra"))
         flags = (*result.flags, *((notice,) if notice else ()))
-        return Outcome(result.numbers(), tuple(outputs), flags)
+        return Outcome(result.numbers() | {"view": view.numbers}, tuple(outputs), flags)
 
 
 class CtfStage:

@@ -155,34 +155,42 @@ def _spline6(t: Any, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any) -> Any:
     return (w0 * a + w1 * b + w2 * c + w3 * d + w4 * e + w5 * f) * np.float32(1.0 / 120.0)
 
 
+@njit(cache=True, nogil=True)
+def _at(c0: float, c1: float, c2: float, c3: float, x: float) -> float:
+    return c0 + x * (c1 + x * (c2 + x * c3))
+
+
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def _blend_rows(
-    c0: float, c1: float, c2: float, x0: int, whole: int,
+    c0: float, c1: float, c2: float, c3: float, x0: int, whole: int,
     r0: FloatArray, r1: FloatArray, r2: FloatArray, r3: FloatArray, r4: FloatArray, r5: FloatArray,
     out: FloatArray,
 ) -> None:  # fmt: skip
     # out[i] = column x0 + i, interpolated between rows at the fraction c(x) - whole.
-    base = np.float32(c0 + x0 * (c1 + x0 * c2) - whole)
-    slope = np.float32(c1 + 2.0 * x0 * c2)
-    curve = np.float32(c2)
+    base = np.float32(_at(c0, c1, c2, c3, x0) - whole)
+    slope = np.float32(c1 + x0 * (2.0 * c2 + 3.0 * x0 * c3))
+    curve = np.float32(c2 + 3.0 * x0 * c3)
+    third = np.float32(c3)
     for i in range(out.size):
         u = np.float32(i)
-        t = base + u * (slope + u * curve)
+        t = base + u * (slope + u * (curve + u * third))
         out[i] = _spline6(t, r0[i], r1[i], r2[i], r3[i], r4[i], r5[i])
 
 
 @njit(cache=True, nogil=True, fastmath={"contract"})
 def _blend_columns(
-    c0: float, c1: float, c2: float, x0: int, whole: int, line: FloatArray, out: FloatArray
-) -> None:
-    base = np.float32(c0 + x0 * (c1 + x0 * c2) - whole)
-    slope = np.float32(c1 + 2.0 * x0 * c2)
-    curve = np.float32(c2)
+    c0: float, c1: float, c2: float, c3: float, x0: int, whole: int, line: FloatArray,
+    out: FloatArray,
+) -> None:  # fmt: skip
+    base = np.float32(_at(c0, c1, c2, c3, x0) - whole)
+    slope = np.float32(c1 + x0 * (2.0 * c2 + 3.0 * x0 * c3))
+    curve = np.float32(c2 + 3.0 * x0 * c3)
+    third = np.float32(c3)
     l0, l1, l2 = line[0:], line[1:], line[2:]
     l3, l4, l5 = line[3:], line[4:], line[5:]
     for i in range(out.size):
         u = np.float32(i)
-        t = base + u * (slope + u * curve)
+        t = base + u * (slope + u * (curve + u * third))
         out[i] = _spline6(t, l0[i], l1[i], l2[i], l3[i], l4[i], l5[i])
 
 
@@ -193,9 +201,9 @@ def _axpy(weight: np.float32, line: FloatArray, out: FloatArray) -> None:
 
 
 @njit(cache=True, nogil=True)
-def _run_end(c0: float, c1: float, c2: float, x0: int, x1: int) -> int:
+def _run_end(c0: float, c1: float, c2: float, c3: float, x0: int, x1: int) -> int:
     # First column after x0 where the whole part of the displacement changes, at most x1.
-    whole = math.floor(c0 + x0 * (c1 + x0 * c2))
+    whole = math.floor(_at(c0, c1, c2, c3, x0))
     step = 64
     x = x0
     while x < x1:
@@ -203,12 +211,12 @@ def _run_end(c0: float, c1: float, c2: float, x0: int, x1: int) -> int:
         last = nxt - 1
         mid = (x + last) // 2
         if (
-            math.floor(c0 + last * (c1 + last * c2)) == whole
-            and math.floor(c0 + mid * (c1 + mid * c2)) == whole
+            math.floor(_at(c0, c1, c2, c3, last)) == whole
+            and math.floor(_at(c0, c1, c2, c3, mid)) == whole
         ):
             x = nxt
             continue
-        while x < nxt and math.floor(c0 + x * (c1 + x * c2)) == whole:
+        while x < nxt and math.floor(_at(c0, c1, c2, c3, x)) == whole:
             x += 1
         if x < nxt:
             return x
@@ -216,31 +224,42 @@ def _run_end(c0: float, c1: float, c2: float, x0: int, x1: int) -> int:
 
 
 @njit(cache=True, nogil=True)
-def _line(coefficients: FloatArray, y: float, ny: int, nx: int) -> tuple[float, float, float]:
-    # The field of one frame and axis along a row, as c0 + c1 x + c2 x^2 in the pixel x.
+def _line(k: FloatArray, y: float, ny: int, nx: int) -> tuple[float, float, float, float]:
+    # The field of one frame and axis along a row, a cubic in u = x/nx - 1/2, in powers of the
+    # pixel x.
     v = y / ny - 0.5
-    k0, k1, k2, k3, k4, k5 = (
-        coefficients[0], coefficients[1], coefficients[2],
-        coefficients[3], coefficients[4], coefficients[5],
-    )  # fmt: skip
-    # Terms 1, u, u^2, v, v^2, uv with u = x/nx - 1/2.
-    a = k0 + k3 * v + k4 * v * v
-    b = k1 + k5 * v
-    c0 = a - 0.5 * b + 0.25 * k2
-    c1 = (b - k2) / nx
-    c2 = k2 / (nx * nx)
-    return c0, c1, c2
+    a = k[0] + v * (k[3] + v * k[4])
+    b = k[1] + k[5] * v
+    c = k[2]
+    d = 0.0
+    if k.size > 6:
+        a += k[9] * v * v * v
+        b += k[8] * v * v
+        c += k[7] * v
+        d = k[6]
+    c0 = a - 0.5 * b + 0.25 * c - 0.125 * d
+    c1 = (b - c + 0.75 * d) / nx
+    c2 = (c - 1.5 * d) / (nx * nx)
+    c3 = d / (nx * nx * nx)
+    return c0, c1, c2, c3
 
 
 @njit(cache=True, nogil=True)
-def _extent(c0: float, c1: float, c2: float, first: int, last: int) -> tuple[float, float]:
-    left, right = c0 + first * (c1 + first * c2), c0 + last * (c1 + last * c2)
+def _extent(
+    c0: float, c1: float, c2: float, c3: float, first: int, last: int
+) -> tuple[float, float]:
+    left, right = _at(c0, c1, c2, c3, first), _at(c0, c1, c2, c3, last)
     lo, hi = min(left, right), max(left, right)
-    if c2 != 0.0:
-        x = -c1 / (2.0 * c2)
-        if x > first and x < last:
-            value = c0 + x * (c1 + x * c2)
-            lo, hi = min(lo, value), max(hi, value)
+    # Where c1 + 2 c2 x + 3 c3 x^2 = 0; in the form that does not cancel, and holds for c3 = 0.
+    root = c2 * c2 - 3.0 * c1 * c3
+    if root >= 0.0:
+        q = -(c2 + math.copysign(math.sqrt(root), c2))
+        for above, below in ((c1, q), (q, 3.0 * c3)):
+            if below != 0.0:
+                x = above / below
+                if x > first and x < last:
+                    value = _at(c0, c1, c2, c3, x)
+                    lo, hi = min(lo, value), max(hi, value)
     return lo, hi
 
 
@@ -275,8 +294,9 @@ def warp_accumulate(
     seed
         Of the choice of the neighbour that replaces a bad pixel.
     field
-        (n, 2, 6), float64: displacement in y and x, pixels, as coefficients of 1, u, u^2, v, v^2,
-        uv with ``u = x / nx - 1/2`` and ``v = y / ny - 1/2``.
+        (n, 2, 6) or (n, 2, 10), float64: displacement in y and x, pixels, as coefficients of
+        1, u, u^2, v, v^2, uv and perhaps u^3, u^2 v, u v^2, v^3 with ``u = x / nx - 1/2`` and
+        ``v = y / ny - 1/2``.
     weights
         (n, k), float32, of each frame in each sum.
     sums
@@ -299,11 +319,11 @@ def warp_accumulate(
             top, bottom = 1e30, -1e30
             left, right = 1e30, -1e30
             for y in range(y0, y1):
-                c0, c1, c2 = _line(field[f, 0], y, ny, nx)
-                lo, hi = _extent(c0, c1, c2, x0, x1 - 1)
+                c0, c1, c2, c3 = _line(field[f, 0], y, ny, nx)
+                lo, hi = _extent(c0, c1, c2, c3, x0, x1 - 1)
                 top, bottom = min(top, lo + y), max(bottom, hi + y)
-                c0, c1, c2 = _line(field[f, 1], y, ny, nx)
-                lo, hi = _extent(c0, c1, c2, x0, x1 - 1)
+                c0, c1, c2, c3 = _line(field[f, 1], y, ny, nx)
+                lo, hi = _extent(c0, c1, c2, c3, x0, x1 - 1)
                 left, right = min(left, lo), max(right, hi)
             # One row and column more than six taps need: positions are evaluated twice, rounded
             # differently.
@@ -332,21 +352,22 @@ def warp_accumulate(
                 row[inside1 - s0 :] = row[inside1 - s0 - 1]
             line = np.empty(width, np.float32)
             for y in range(y0, y1):
-                h0, h1, h2 = _line(field[f, 1], y, ny, nx)
-                c0, c1, c2 = _line(field[f, 0], y, ny, nx)
+                h0, h1, h2, h3 = _line(field[f, 1], y, ny, nx)
+                c0, c1, c2, c3 = _line(field[f, 0], y, ny, nx)
                 # First down the columns. Column s of the frame is read for output pixels near
                 # s - dx(s); to first order the y displacement there is c(s) - c'(s) dx(s).
-                shift = h0 + 0.5 * nx * (h1 + 0.5 * nx * h2)
-                g0 = c0 - shift * c1 + shift * shift * c2
-                g1 = c1 - 2.0 * shift * c2
+                shift = _at(h0, h1, h2, h3, 0.5 * nx)
+                g0 = _at(c0, c1, c2, c3, -shift)
+                g1 = c1 - shift * (2.0 * c2 - 3.0 * shift * c3)
+                g2 = c2 - 3.0 * shift * c3
                 x = s0
                 while x < s1:
-                    end = _run_end(g0, g1, c2, x, s1)
-                    whole = math.floor(g0 + x * (g1 + x * c2))
+                    end = _run_end(g0, g1, g2, c3, x, s1)
+                    whole = math.floor(_at(g0, g1, g2, c3, x))
                     r = min(max(y + whole - 2 - r0, 0), rows.shape[0] - _TAPS)
                     a, b = x - s0, end - s0
                     _blend_rows(
-                        g0, g1, c2, x, whole,
+                        g0, g1, g2, c3, x, whole,
                         rows[r, a:b], rows[r + 1, a:b], rows[r + 2, a:b],
                         rows[r + 3, a:b], rows[r + 4, a:b], rows[r + 5, a:b], line[a:b],
                     )  # fmt: skip
@@ -354,10 +375,10 @@ def warp_accumulate(
                 # Then along the row.
                 x = x0
                 while x < x1:
-                    end = _run_end(h0, h1, h2, x, x1)
-                    whole = math.floor(h0 + x * (h1 + x * h2))
+                    end = _run_end(h0, h1, h2, h3, x, x1)
+                    whole = math.floor(_at(h0, h1, h2, h3, x))
                     first = x + whole - 2 - s0
-                    _blend_columns(h0, h1, h2, x, whole, line[first:], out[x - x0 : end - x0])
+                    _blend_columns(h0, h1, h2, h3, x, whole, line[first:], out[x - x0 : end - x0])
                     x = end
                 for k in range(n_sums):
                     _axpy(weights[f, k], out, sums[k, y + margin])

@@ -111,11 +111,18 @@ def _weights(t: Tensor) -> list[Tensor]:
     return [w / 120 for w in (w0, w1, w2, w3, w4, w5)]
 
 
-def _line(coefficients: FloatArray, v: Tensor, nx: int) -> tuple[Tensor, Tensor, float]:
-    k = [float(c) for c in coefficients]
-    a = k[0] + k[3] * v + k[4] * v * v
-    b = k[1] + k[5] * v
-    return a - 0.5 * b + 0.25 * k[2], (b - k[2]) / nx, k[2] / (nx * nx)
+def _line(coefficients: FloatArray, v: Tensor, nx: int) -> tuple[Tensor, Tensor, Tensor, float]:
+    k = [float(c) for c in coefficients] + [0.0] * (10 - len(coefficients))
+    a = k[0] + v * (k[3] + v * (k[4] + v * k[9]))
+    b = k[1] + v * (k[5] + v * k[8])
+    c = k[2] + k[7] * v
+    d = k[6]
+    c0 = a - 0.5 * b + 0.25 * c - 0.125 * d
+    return c0, (b - c + 0.75 * d) / nx, (c - 1.5 * d) / nx**2, d / nx**3
+
+
+def _at(c0: Tensor, c1: Tensor, c2: Tensor, c3: float, x: Tensor | float) -> Tensor:
+    return c0 + x * (c1 + x * (c2 + x * c3))
 
 
 def _warp(image: Tensor, field: FloatArray, shape: tuple[int, int], margin: int) -> Tensor:
@@ -126,16 +133,18 @@ def _warp(image: Tensor, field: FloatArray, shape: tuple[int, int], margin: int)
     my, mx = shape
     y = torch.arange(my, dtype=torch.float64, device=device)[:, None] - margin
     v = y / ny - 0.5
-    c0, c1, c2 = _line(field[0], v, nx)
-    h0, h1, h2 = _line(field[1], v, nx)
+    c0, c1, c2, c3 = _line(field[0], v, nx)
+    h = _line(field[1], v, nx)
     x = torch.arange(mx, dtype=torch.float64, device=device)[None, :] - margin
-    dx = h0 + x * (h1 + x * h2)
+    dx = _at(*h, x)
     s0 = int(torch.floor(dx.min())) - margin - 3
     s1 = mx - margin + int(torch.floor(dx.max())) + 5
-    shift = h0 + 0.5 * nx * (h1 + 0.5 * nx * h2)
-    g0, g1 = c0 - shift * c1 + shift * shift * c2, c1 - 2.0 * shift * c2
+    shift = _at(*h, 0.5 * nx)
+    g0 = _at(c0, c1, c2, c3, -shift)
+    g1 = c1 - shift * (2.0 * c2 - 3.0 * shift * c3)
+    g2 = c2 - 3.0 * shift * c3
     s = torch.arange(s0, s1, dtype=torch.float64, device=device)[None, :]
-    dy = g0 + s * (g1 + s * c2)
+    dy = _at(g0, g1, g2, c3, s)
     whole = torch.floor(dy)
     rows = (y + whole).to(torch.int64)
     columns = s.to(torch.int64).clamp(0, nx - 1).expand(my, -1)

@@ -269,7 +269,7 @@ def _align(
         doses=doses,
         bfactor=settings.bfactor_local,
         acceleration=settings.acceleration,
-        local_acceleration=settings.local_acceleration,
+        local_motion=settings.local_motion,
         local_knots=settings.local_knots,
     )
     if not fit.converged:

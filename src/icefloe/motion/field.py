@@ -9,21 +9,25 @@ from numpy.typing import ArrayLike
 
 from icefloe._types import FloatArray
 
-__all__ = ["N_TERMS", "MotionField", "spatial_terms"]
+__all__ = ["N_QUADRATIC", "N_TERMS", "MotionField", "spatial_terms"]
 
-N_TERMS = 6
-"""Terms of the field in space: 1, u, u^2, v, v^2, uv."""
+N_TERMS = 10
+"""Terms of the field in space: 1, u, u^2, v, v^2, uv, u^3, u^2 v, u v^2, v^3."""
+
+N_QUADRATIC = 6
+"""The first of them, which RELION's model has too."""
 
 
 def spatial_terms(shape: tuple[int, int], y: ArrayLike, x: ArrayLike) -> FloatArray:
-    """Return 1, u, u^2, v, v^2, uv at places of a frame, shape (..., 6).
+    """Return 1, u, u^2, v, v^2, uv, u^3, u^2 v, u v^2, v^3 at places of a frame, (..., 10).
 
-    ``u = x / nx - 1/2`` and ``v = y / ny - 1/2``, the terms and the order of RELION's model.
+    ``u = x / nx - 1/2`` and ``v = y / ny - 1/2``; the first six are RELION's, in its order.
     """
     v = np.asarray(y, dtype=np.float64) / shape[0] - 0.5
     u = np.asarray(x, dtype=np.float64) / shape[1] - 0.5
     v, u = np.broadcast_arrays(v, u)
-    return np.stack([np.ones_like(u), u, u * u, v, v * v, u * v], axis=-1)
+    quadratic = [np.ones_like(u), u, u * u, v, v * v, u * v]
+    return np.stack([*quadratic, u**3, u * u * v, u * v * v, v**3], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class MotionField:
     global_shifts
         (F, 2), pixels in (y, x): the mean over the frame.
     local
-        (F, 2, 6), pixels: coefficients of `spatial_terms`, whose mean over the frame is zero.
+        (F, 2, 10), pixels: coefficients of `spatial_terms`, whose mean over the frame is zero.
     """
 
     shape: tuple[int, int]
@@ -49,7 +53,7 @@ class MotionField:
 
     @property
     def coefficients(self) -> FloatArray:
-        """Global and local motion together, (F, 2, 6), coefficients of `spatial_terms`."""
+        """Global and local motion together, (F, 2, 10), coefficients of `spatial_terms`."""
         out = self.local.copy()
         out[:, :, 0] += self.global_shifts
         return out

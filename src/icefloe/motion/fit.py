@@ -11,22 +11,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import BSpline
 
 from icefloe._types import FloatArray
 from icefloe.fourier import is_tensor, to_numpy
 from icefloe.kernels.correlate import correlation_gradients, correlation_gradients_torch
-from icefloe.motion.field import N_TERMS, MotionField, spatial_terms
+from icefloe.motion.basis import space_basis, time_basis, track_prior
+from icefloe.motion.field import N_TERMS, MotionField
 from icefloe.motion.patches import PatchSpectra
 from icefloe.motion.whole_frame import alignment_filter
 
 __all__ = ["FieldFit", "fit_field"]
 
-# Local motion may be this large, A (a weak prior that only pins what nothing else does).
-_LOCAL_SCALE = 5.0
-# The specimen moves most in its first electrons: there acceleration is this much freer, and by
-# this dose, e/A^2, the freedom has fallen to 1/e.
-_EARLY_FREEDOM, _EARLY_DOSE = 6.0, 3.0
 _SCHEDULE = (4.0, 4.0, 2.0, 2.0)
 _MAX_ROUNDS = 16
 
@@ -64,7 +59,7 @@ def fit_field(
     doses: FloatArray,
     bfactor: float,
     acceleration: float,
-    local_acceleration: float,
+    local_motion: float,
     local_knots: int,
 ) -> FieldFit:
     """Fit the motion field.
@@ -84,15 +79,22 @@ def fit_field(
         Of the unbinned frames, A.
     doses
         (F,), dose of each frame, e/A^2.
-    bfactor, acceleration, local_acceleration, local_knots
+    bfactor, acceleration, local_motion, local_knots
         As in `MotionSettings`.
     """
     n = len(shifts)
     centres = patches.centres * factor + 0.5 * (factor - 1)
-    basis, to_terms = _space_basis(shape, centres, grid)
-    times = _time_basis(n, local_knots) if len(to_terms) else np.zeros((n, 0))
+    basis, to_terms, degrees = space_basis(shape, centres, grid)
+    times, bends = time_basis(doses, local_knots if len(degrees) else 0)
     n_local = basis.shape[1] * times.shape[1]
-    prior = _prior(n, doses, times, basis.shape[1], pixel_size, acceleration, local_acceleration)
+    prior = track_prior(
+        doses,
+        bends,
+        degrees,
+        pixel_size=pixel_size,
+        acceleration=acceleration,
+        local_motion=local_motion,
+    )
     theta = np.zeros((2, n + n_local))
     theta[:, :n] = shifts.T
     rounds = 0
@@ -188,67 +190,6 @@ def _step(
         second = np.einsum("p,ps,pr->sr", information, basis, basis)
         matrix[n:, n:] += np.kron(second, np.einsum("fj,fk->jk", times, times))
     return np.asarray(np.linalg.solve(matrix, right))
-
-
-def _space_basis(
-    shape: tuple[int, int], centres: FloatArray, grid: tuple[int, int]
-) -> tuple[FloatArray, FloatArray]:
-    # Those of u, v, u^2 - 1/12, v^2 - 1/12, uv that the grid resolves, each with RMS 1 over the
-    # frame and mean zero; and the matrix (S, 6) that turns them into the terms of `spatial_terms`.
-    s, q = np.sqrt(12.0), np.sqrt(180.0)
-    to_terms = np.zeros((5, N_TERMS))
-    to_terms[0, 1] = to_terms[1, 3] = s
-    to_terms[2, [0, 2]] = -q / 12, q
-    to_terms[3, [0, 4]] = -q / 12, q
-    to_terms[4, 5] = 12.0
-    gy, gx = grid
-    to_terms = to_terms[[gx > 1, gy > 1, gx > 2, gy > 2, gx > 1 and gy > 1]]
-    terms = spatial_terms(shape, centres[:, 0], centres[:, 1])
-    return terms @ to_terms.T, to_terms
-
-
-def _time_basis(n: int, knots: int) -> FloatArray:
-    # (n, J) cubic B-splines over the frames, clamped at both ends; lower degree in short movies.
-    count = min(knots, n)
-    degree = min(3, count - 1)
-    inner = np.linspace(0, 1, count - degree + 1)
-    t = np.concatenate([[0.0] * degree, inner, [1.0] * degree])
-    z = np.linspace(0, 1, n)
-    return np.asarray(BSpline.design_matrix(z, t, degree).toarray())
-
-
-def _prior(
-    n: int,
-    doses: FloatArray,
-    times: FloatArray,
-    n_space: int,
-    pixel_size: float,
-    acceleration: float,
-    local_acceleration: float,
-) -> FloatArray:
-    # Inverse covariance, 1/pixel^2.
-    knots = times.shape[1]
-    size = n + n_space * knots
-    out = np.zeros((size, size))
-    if n > 2:
-        bend = np.diff(np.eye(n), 2, axis=0)
-        dose = float(np.median(doses))
-        early = np.exp(-np.cumsum(doses)[:-2] / _EARLY_DOSE)
-        # A velocity that wanders with the dose: its change over a frame grows with dose^(3/2).
-        sigma = acceleration * dose**1.5 * (1 + _EARLY_FREEDOM * early) / pixel_size
-        out[:n, :n] += bend.T @ (bend / sigma[:, None] ** 2)
-    # Nothing says where the specimen stands on average: pinned weakly.
-    out[:n, :n] += 1e-4 / n
-    out[np.arange(n), np.arange(n)] += 1e-8
-    if knots:
-        block = np.eye(knots) * (pixel_size / _LOCAL_SCALE) ** 2
-        if knots > 2:
-            bend = np.diff(np.eye(knots), 2, axis=0)
-            block += bend.T @ bend * (pixel_size / local_acceleration) ** 2
-        for s in range(n_space):
-            i = n + s * knots
-            out[i : i + knots, i : i + knots] = block
-    return out
 
 
 def _field(

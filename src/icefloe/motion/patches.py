@@ -14,7 +14,7 @@ __all__ = ["PatchSpectra", "cut_patches", "patch_grid"]
 
 # Patches overlap by a quarter, since their window fades the edges.
 _OVERLAP = 1.25
-_PATCH_SIZE = 350.0
+_PATCH_SIZE = 300.0
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from icefloe._types import FloatArray
-from icefloe.motion.field import N_TERMS, MotionField, spatial_terms
+from icefloe.motion.field import N_QUADRATIC, MotionField, spatial_terms
 
 __all__ = ["fit_polynomial"]
+
+# Places per axis where models are compared; cubic terms are steep at the edges.
+_GRID = 32
 
 
 def fit_polynomial(field: MotionField) -> tuple[FloatArray, float]:
@@ -34,11 +37,15 @@ def fit_polynomial(field: MotionField) -> tuple[FloatArray, float]:
     # Fitted with z in [0, 1], since z^3 of a long movie spoils the conditioning.
     scale = max(1.0, n - 1.0)
     basis = np.stack([(z / scale) ** p for p in (1, 2, 3)], axis=1)
-    flat = field.local.reshape(n, 2 * N_TERMS)
+    y, x = np.meshgrid(*((np.arange(_GRID) + 0.5) / _GRID * s for s in field.shape), indexing="ij")
+    terms = spatial_terms(field.shape, y.ravel(), x.ravel())
+    quadratic = terms[:, :N_QUADRATIC]
+    # Space and time are separate factors, so that one fit after the other is the fit of both.
+    project = np.linalg.lstsq(quadratic, terms, rcond=None)[0]
+    flat = (field.local @ project.T).reshape(n, 2 * N_QUADRATIC)
     solution = np.linalg.lstsq(basis, flat, rcond=None)[0]
-    rest = (flat - basis @ solution).reshape(n, 2, N_TERMS)
-    y, x = np.meshgrid(*((np.arange(9) + 0.5) / 9 * s for s in field.shape), indexing="ij")
-    values = np.einsum("fat,yxt->fyxa", rest, spatial_terms(field.shape, y, x))
-    misfit = float(np.sqrt(np.mean(np.sum(values**2, axis=-1))))
+    model = (basis @ solution).reshape(n, 2, N_QUADRATIC)
+    rest = field.local @ terms.T - model @ quadratic.T
+    misfit = float(np.sqrt(np.mean(np.sum(rest**2, axis=1))))
     solution /= np.array([scale, scale**2, scale**3])[:, None]
-    return solution.reshape(3, 2, N_TERMS).transpose(1, 2, 0).reshape(2, 18), misfit
+    return solution.reshape(3, 2, N_QUADRATIC).transpose(1, 2, 0).reshape(2, 18), misfit

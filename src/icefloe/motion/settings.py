@@ -25,7 +25,7 @@ class MotionSettings(BaseModel):
         "auto",
         description=(
             "Patches in y and x for the local motion; (1, 1) corrects the whole frame only; "
-            "auto takes one about every 350 A."
+            "auto takes one about every 300 A."
         ),
     )
     bfactor: float = Field(
@@ -41,18 +41,19 @@ class MotionSettings(BaseModel):
         200.0, gt=0, description="Largest whole-frame shift between frames looked for, A."
     )
     acceleration: float = Field(
-        0.12,
+        0.08,
         gt=0,
         description=(
             "Prior on whole-frame motion: standard deviation of the change of velocity from frame "
             "to frame, A, at 1 e/A^2 a frame. Larger follows jitter, smaller suppresses noise."
         ),
     )
-    local_acceleration: float = Field(
-        0.08,
+    local_motion: float = Field(
+        0.8,
         gt=0,
         description=(
-            "Prior on local motion: standard deviation of its change of slope from knot to knot, A."
+            "Prior on local motion: standard deviation, A, from first to last frame, of what is "
+            "linear in space; a quarter of it for what is curved."
         ),
     )
     local_knots: int = Field(

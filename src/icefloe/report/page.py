@@ -13,11 +13,11 @@ from icefloe import __version__
 from icefloe.project import ExposureRecord, Project, load_record
 from icefloe.report import figures
 from icefloe.report.figures.values import number
+from icefloe.report.remarks import flag_counts
 from icefloe.report.summary import (
     QUANTITIES,
     Row,
     facts,
-    flag_counts,
     micrograph_geometry,
     read_rows,
     reliable_numbers,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PANEL_LIMIT", "build_report"]
 
-PANEL_LIMIT = 200  # exposures that get a panel; about 0.1 MB each
+PANEL_LIMIT = 200  # exposures that get a panel; about 0.2 MB each
 _THUMBNAIL_LIMIT = 2000  # exposures; more thumbnails than these nobody looks at
 _NAMES_SHOWN = 12
 _STAGE_NAMES = {
@@ -51,6 +51,9 @@ class _Panel:
     micrograph: Markup
     spectrum_image: str
     curves: Markup | None
+    frames_image: str
+    motion_spectra: str
+    ring_curves: Markup | None
     frame_track: Markup
     patch_tracks: Markup
     details: list[tuple[str, str]]
@@ -194,12 +197,18 @@ def _panel(record: ExposureRecord, row: Row, position: int, project: Project) ->
     title = f"Micrograph {record.name}" + ("" if count is None else f" with {count:.0f} picks")
     image = figures.web_image(directory / "micrograph.png", 448, 55)
     spectrum = figures.web_image(directory / "ctf.png", 320, 70) if ctf else None
+    view = motion.get("view")
+    frames = figures.web_image(directory / "motion.png", 512, 20) if view else None
+    spectra = figures.web_image(directory / "motion_ps.png", 256, 60) if view else None
     return _Panel(
         row=row,
         position=position,
         micrograph=_safe(figures.micrograph(image, shape, pixel_size, picks, title=title)),
         spectrum_image="" if spectrum is None else figures.picture(spectrum),
         curves=_safe(figures.spectrum_curves(ctf)) if ctf.get("curves") else None,
+        frames_image="" if frames is None else figures.picture(frames),
+        motion_spectra="" if spectra is None else figures.picture(spectra),
+        ring_curves=_safe(figures.ring_curves(view)) if isinstance(view, Mapping) else None,
         frame_track=_safe(figures.frame_track(motion)),
         patch_tracks=_safe(figures.patch_tracks(motion)),
         details=_details(numbers),

@@ -18,7 +18,6 @@ __all__ = [
     "Quantity",
     "Row",
     "facts",
-    "flag_counts",
     "micrograph_geometry",
     "read_rows",
     "reliable_numbers",
@@ -229,15 +228,6 @@ def state_counts(rows: Sequence[Row]) -> dict[str, int]:
     """Return how many exposures are in each state, the common ones first, none left out."""
     found = Counter(row.state for row in rows)
     return {state: found.get(state, 0) for state in ("done", "failed", "stale", "waiting")}
-
-
-def flag_counts(rows: Sequence[Row]) -> list[tuple[str, list[str]]]:
-    """Return each remark with the exposures that carry it, the commonest first."""
-    carriers: dict[str, list[str]] = {}
-    for row in rows:
-        for flag in row.flags:
-            carriers.setdefault(flag, []).append(row.name)
-    return sorted(carriers.items(), key=lambda item: (-len(item[1]), item[0]))
 
 
 def facts(rows: Sequence[Row]) -> list[Fact]:

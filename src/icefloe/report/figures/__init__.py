@@ -7,9 +7,15 @@ background; the report's CSS recolours the classes for a dark one. Same numbers,
 """
 
 from icefloe.report.figures.distribution import histogram, series
-from icefloe.report.figures.images import micrograph, picture, web_image
+from icefloe.report.figures.images import micrograph, picture, to_webp, web_image
+from icefloe.report.figures.rings import ring_curves, ring_text
 from icefloe.report.figures.spectrum import spectrum_curves
-from icefloe.report.figures.tracks import frame_track, patch_tracks, trajectories
+from icefloe.report.figures.tracks import (
+    frame_track,
+    patch_tracks,
+    tracks_on_micrograph,
+    trajectories,
+)
 
 __all__ = [
     "frame_track",
@@ -17,8 +23,12 @@ __all__ = [
     "micrograph",
     "patch_tracks",
     "picture",
+    "ring_curves",
+    "ring_text",
     "series",
     "spectrum_curves",
+    "to_webp",
+    "tracks_on_micrograph",
     "trajectories",
     "web_image",
 ]

@@ -22,11 +22,13 @@ def _robust_range(values: FloatArray) -> tuple[float, float]:
     """Return a range that holds the data but not single wild values.
 
     Beyond four times the distance of the outer deciles from each other nothing is of interest
-    but that it is there.
+    but that it is there. The deciles are values of the data: one interpolated towards a wild
+    value would let it in where there are few.
     """
     low, high = float(values.min()), float(values.max())
-    if len(values) >= 8:
-        first, last = np.percentile(values, [10, 90])
+    if len(values) >= 5:
+        first = float(np.percentile(values, 10, method="higher"))
+        last = float(np.percentile(values, 90, method="lower"))
         margin = 1.5 * max(last - first, 1e-9 * max(abs(last), 1.0))
         low, high = max(low, first - margin), min(high, last + margin)
     if high - low < 1e-9 * max(abs(high), 1.0):

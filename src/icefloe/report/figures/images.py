@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from icefloe._types import AnyArray
 from icefloe.report.figures.svg import Sheet, fmt, format_number
 from icefloe.report.figures.values import array, number
 
-__all__ = ["micrograph", "picture", "web_image"]
+__all__ = ["micrograph", "picture", "to_webp", "web_image"]
 
 
 def web_image(path: Path, size: int, quality: int = 60) -> bytes | None:
@@ -26,8 +27,15 @@ def web_image(path: Path, size: int, quality: int = 60) -> bytes | None:
     except (OSError, ValueError, SyntaxError):
         return None
     image.thumbnail((size, size), Image.Resampling.LANCZOS)
+    return to_webp(np.asarray(image), quality)
+
+
+def to_webp(image: AnyArray, quality: int = 60) -> bytes:
+    """Return an 8-bit grey image (ny, nx) as WebP."""
+    from PIL import Image
+
     out = io.BytesIO()
-    image.save(out, "WEBP", quality=quality, method=4)
+    Image.fromarray(image).save(out, "WEBP", quality=quality, method=2)
     return out.getvalue()
 
 

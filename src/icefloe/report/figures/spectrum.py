@@ -11,7 +11,7 @@ from icefloe._types import FloatArray
 from icefloe.report.figures.svg import Axis, Sheet, format_number
 from icefloe.report.figures.values import array, number
 
-__all__ = ["spectrum_curves"]
+__all__ = ["resolution_marks", "spectrum_curves"]
 
 _RESOLUTIONS = np.concatenate(
     [[30, 20, 15, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.8, 2.5, 2.2, 2, 1.8], np.arange(16, 3, -1) / 10]
@@ -64,7 +64,7 @@ def spectrum_curves(numbers: Mapping[str, Any]) -> bytes:
     resolution = number(numbers, "fit_resolution")
     if resolution and 1 / resolution <= x.high * 1.001:
         _mark(sheet, x(1 / resolution), f"fit to {format_number(round(resolution, 2))} Å")
-    sheet.x_axis(x, 226, _resolution_marks(x), "resolution (Å)")
+    sheet.x_axis(x, 226, resolution_marks(x), "resolution (Å)")
     return sheet.to_bytes()
 
 
@@ -92,12 +92,14 @@ def _amplitude(curves: Mapping[str, Any], frequency: FloatArray) -> float:
     return 1.0 if top <= 0 or 0.5 <= top <= 1.3 else 1.0 / top
 
 
-def _resolution_marks(x: Axis) -> list[tuple[float, str]]:
+def resolution_marks(x: Axis) -> list[tuple[float, str]]:
+    """Return marks for an axis of frequencies in 1/A: 1/A and the resolution in A."""
     marks: list[tuple[float, str]] = []
     last = -100.0
     for value in _RESOLUTIONS.tolist():
         place = x(1 / value)
-        if 1 / value <= x.high * 1.0001 and place - last >= 30:
+        inside = x.low * 0.9999 <= 1 / value <= x.high * 1.0001
+        if inside and place - last >= 30:
             marks.append((1 / value, format_number(value)))
             last = place
     return marks

@@ -197,7 +197,9 @@ class Sheet:
         self.line("axis", axis.start, y, axis.stop, y)
         self.shape("axis", "".join(f"M{fmt(axis(v))},{fmt(y)}v4" for v, _ in marks))
         for value, label in marks:
-            self.text(axis(value), y + 15, label, anchor="middle")
+            # The last label must not run off the sheet.
+            place = min(axis(value), self.width - 1 - 3.1 * len(label))
+            self.text(place, y + 15, label, anchor="middle")
         if name:
             self.text((axis.start + axis.stop) / 2, y + 31, name, anchor="middle")
 

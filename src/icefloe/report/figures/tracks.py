@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 
 from icefloe._types import FloatArray
-from icefloe.report.figures.svg import Sheet, fmt, format_number, frame_colour
+from icefloe.report.figures.images import picture
+from icefloe.report.figures.svg import Sheet, fmt, format_number, frame_colour, path
 from icefloe.report.figures.values import array, number, pair
 
-__all__ = ["frame_track", "patch_tracks", "trajectories"]
+__all__ = ["frame_track", "patch_tracks", "tracks_on_micrograph", "trajectories"]
 
 _SIZE = 300.0
 _MARGIN = 26.0
@@ -34,13 +35,17 @@ def frame_track(numbers: Mapping[str, Any]) -> bytes:
 
 
 def patch_tracks(numbers: Mapping[str, Any]) -> bytes:
-    """Return the trajectories of the patches at their places in the frame, magnified.
+    """Return the local trajectories of the patches at their places in the frame, magnified.
+
+    The whole-frame motion is taken off: beside a large drift nothing else could be seen. Where it
+    was not recorded the figure shows the sum of both and says so.
 
     Parameters
     ----------
     numbers
-        Of the motion stage: `patch_shifts` (patches, n, 2) and `patch_centres` (patches, 2) in
-        movie pixels, `movie_shape` (ny, nx).
+        Of the motion stage: `patch_shifts` (patches, n, 2), whole-frame and local motion together,
+        `global_shifts` (n, 2) and `patch_centres` (patches, 2) in movie pixels, `movie_shape`
+        (ny, nx).
     """
     sheet = Sheet(_SIZE, _SIZE, "Trajectories of the patches, magnified, at their places")
     _draw_patch_tracks(sheet, numbers)
@@ -56,6 +61,67 @@ def trajectories(numbers: Mapping[str, Any]) -> bytes:
     sheet.raw(whole.group())
     sheet.raw(f'<g transform="translate({fmt(_SIZE + 20)} 0)">{patches.group()}</g>')
     return sheet.to_bytes()
+
+
+def tracks_on_micrograph(image: bytes, numbers: Mapping[str, Any], size: float = 512) -> bytes:
+    """Return the micrograph with the whole-frame track large and the patches' tracks in place.
+
+    Each is magnified by a factor of its own, which the figure states; patches show local motion
+    only. Colours run from the first frame (blue) to the last (orange).
+
+    Parameters
+    ----------
+    image
+        WebP of the whole micrograph, row 0 on top.
+    numbers
+        As for `frame_track` and `patch_tracks`.
+    size
+        Side of the square that holds the micrograph.
+    """
+    sheet = Sheet(size, size + 40, "Motion of the whole frame and of its patches", font=13)
+    shape = pair(numbers.get("movie_shape"))
+    whole = array(numbers.get("global_shifts"), 2)
+    if shape is None or whole.ndim != 2 or np.isfinite(whole).all(axis=-1).sum() < 2:
+        sheet.message("no motion measured")
+        return sheet.to_bytes()
+    fit = size / max(shape)
+    ny, nx = (n * fit for n in shape)
+    sheet.raw(
+        f'<image width="{fmt(nx)}" height="{fmt(ny)}" preserveAspectRatio="none" opacity="0.6" '
+        f'href="{picture(image)}"/>'
+    )
+    low, high = np.nanmin(whole, axis=0), np.nanmax(whole, axis=0)
+    reach = float(np.max(high - low))
+    enlarged = _round_down(0.6 * min(shape) / reach) if reach > 0.01 else 1.0
+    middle = np.array([ny, nx]) / 2
+    _draw_cased(sheet, (middle + fit * enlarged * (whole - (low + high) / 2))[None], 5.0)
+    text = f"whole frame × {format_number(enlarged)}"
+    shifts, centres = array(numbers.get("patch_shifts"), 2), array(numbers.get("patch_centres"), 2)
+    if shifts.shape == (len(centres), *whole.shape) and len(centres):
+        local = shifts - whole
+        local = local - local[:, :1]
+        reach = float(np.nanmax(np.abs(local), initial=0.0))
+        spacing = _spacing(centres, shape)
+        magnified = _round_down(0.6 * spacing / reach) if reach > 0.01 else 1.0
+        points = fit * (centres[:, None] + magnified * local)
+        _draw_cased(sheet, np.clip(points, 0, [ny, nx]), 1.8)
+        starts = [(float(x), float(y)) for y, x in points[:, 0] if np.isfinite(x + y)]
+        sheet.dots("start", starts, 2.2)
+        text += f", patches without it × {format_number(magnified)}"
+    sheet.text(4, size + 24, text)
+    sheet.text(size - 4, size + 24, f"blue: frame 1, orange: {len(whole)}", anchor="end")
+    return sheet.to_bytes()
+
+
+def _draw_cased(sheet: Sheet, points: FloatArray, width: float) -> None:
+    # A white rim keeps colours apart from the grey levels beneath.
+    for track in points:
+        line = path(track[:, 1], track[:, 0])
+        sheet.raw(
+            f'<path fill="none" stroke="#fff" stroke-width="{fmt(width + 2)}" '
+            f'stroke-linecap="round" stroke-linejoin="round" d="{line}"/>'
+        )
+    _draw_track(sheet, points, width, _FRAME_COLOURS)
 
 
 def _draw_frame_track(sheet: Sheet, numbers: Mapping[str, Any]) -> None:
@@ -89,10 +155,14 @@ def _draw_patch_tracks(sheet: Sheet, numbers: Mapping[str, Any]) -> None:
     shifts = array(numbers.get("patch_shifts"), 2)
     centres = array(numbers.get("patch_centres"), 2)
     shape = pair(numbers.get("movie_shape"))
-    sheet.text(8, 16, "Patches", role="strong")
+    whole = array(numbers.get("global_shifts"), 2)
+    local = shifts.ndim == 3 and whole.shape == shifts.shape[1:]
+    sheet.text(8, 16, "Local motion" if local else "Local and whole-frame motion", role="strong")
     if shifts.ndim != 3 or shape is None or len(shifts) != len(centres) or shifts.shape[1] < 2:
         sheet.message("no local motion measured")
         return
+    if local:
+        shifts = shifts - whole
     ny, nx = shape
     box = _SIZE - 2 * 10 - 34
     fit = box / max(ny, nx)
@@ -101,12 +171,13 @@ def _draw_patch_tracks(sheet: Sheet, numbers: Mapping[str, Any]) -> None:
     start = shifts[:, :1]
     reach = np.nanmax(np.abs(shifts - start), initial=0.0)
     spacing = _spacing(centres, shape)
-    magnification = _round_down(0.6 * spacing / reach) if reach > 0 else 1.0
+    # Less than a hundredth of a pixel is none, and is not blown up.
+    magnification = _round_down(0.6 * spacing / reach) if reach > 0.01 else 1.0
     at = np.array([top, left]) + fit * (centres[:, None] + magnification * (shifts - start))
     inside = np.clip(at, [top, left], [top + ny * fit, left + nx * fit])
     _draw_track(sheet, inside, 1.6, _PATCH_COLOURS)
     sheet.dots("start", [(float(x), float(y)) for y, x in inside[:, 0] if np.isfinite(x)], 1.8)
-    sheet.text(_SIZE - 8, 16, f"motion × {format_number(magnification)}", anchor="end")
+    sheet.text(_SIZE - 8, 16, f"× {format_number(magnification)}", anchor="end")
     pixel_size = number(numbers, "movie_pixel_size")
     _scale_bar(
         sheet, fit * magnification / (pixel_size or 1.0), "Å" if pixel_size else "px", limit=60
