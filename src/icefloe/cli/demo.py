@@ -27,7 +27,7 @@ def command(out: Path, threads: int) -> None:
     """Simulate a session of six movies, process it, and score it against the truth.
 
     One of the movies is unusable on purpose. At the end stands a table of how far each result is
-    from the truth, and where the report is. Takes about two minutes on two cores.
+    from the truth, and where the report is. Takes about a minute on two cores.
     """
     import time
 
