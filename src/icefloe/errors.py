@@ -68,7 +68,7 @@ class IcefloeError(Exception):
         if expected:
             parts.append(f"Expected {expected.rstrip('.')}.")
         if hint:
-            parts.append(hint.rstrip(".") + ".")
+            parts.append(hint if hint.endswith("?") else hint.rstrip(".") + ".")
         super().__init__(" ".join(parts))
 
     def __reduce__(self) -> tuple[type[IcefloeError], tuple[str, str, str]]:
