@@ -265,3 +265,24 @@ def test_relion_reads_it(tmp_path: Path) -> None:
             expected,
             result.stdout,
         )
+
+
+def test_statistics_of_an_image_written_in_several_blocks(tmp_path):
+    image = np.random.default_rng(7).normal(1000, 3, (500, 700)).astype(np.float32)
+    image[400, 600] = -50.0
+    write_mrc(tmp_path / "m.mrc", image[:, ::-1], 1.0)
+    with mrcfile.open(tmp_path / "m.mrc") as file:
+        np.testing.assert_array_equal(file.data, image[:, ::-1])
+        found = [float(file.header[name]) for name in ("dmin", "dmax", "dmean", "rms")]
+    wanted = (image.min(), image.max(), image.mean(dtype=float), image.std(dtype=float))
+    assert found == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_value_too_large_for_16_bits_is_found_in_any_block(tmp_path):
+    image = np.ones((500, 700), np.float32)
+    image[0, 0] = np.inf  # was infinite before
+    write_mrc(tmp_path / "m.mrc", image, 1.0, float16=True)
+    image[499, 699] = 1e6
+    with pytest.raises(InputError, match="65504"):
+        write_mrc(tmp_path / "n.mrc", image, 1.0, float16=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["m.mrc"]

@@ -10,12 +10,13 @@ import pytest
 
 from icefloe.errors import StarColumnError
 from icefloe.formats.mrc import read_mrc, write_mrc
-from icefloe.formats.star import StarTable, read_star, write_star
-from icefloe.interop.optics import OpticsGroup, optics_table
+from icefloe.formats.star import read_star, write_star
+from icefloe.interop.optics import OpticsGroup
 from icefloe.interop.relion_motion import corrected_micrographs, motion_star, read_motion_star
 from icefloe.motion import MotionSettings, correct_motion
 from icefloe.scoring import residual_motion
 from icefloe.simulate import SimulationSettings, simulate_movie
+from relion_polishing import starting_tracks
 
 
 @pytest.fixture(scope="module")
@@ -176,9 +177,6 @@ def test_relion_finds_the_same_motion_and_the_same_micrograph(movie, tmp_path):
 
 @pytest.mark.skipif(shutil.which("relion_motion_refine") is None, reason="RELION is not installed")
 def test_polishing_reads_the_tracks_that_were_written(movie, result, tmp_path):
-    # Without iterations RELION's polishing writes the tracks that it starts from: our STAR,
-    # evaluated by RELION at each particle.
-    box = 48
     write_star(
         tmp_path / "m.star",
         motion_star(result.numbers(), movie_name="m.mrcs", gain_name="gain.mrc"),
@@ -190,54 +188,9 @@ def test_polishing_reads_the_tracks_that_were_written(movie, result, tmp_path):
     row = {"micrograph": "m.mrc", "metadata": "m.star", "numbers": result.numbers()}
     write_star(tmp_path / "corrected_micrographs.star", corrected_micrographs([row], [optics]))
     y, x = np.array([100.0, 300.0, 550.0]), np.array([90.0, 600.0, 333.0])
-    n = len(y)
-    zero, one = np.zeros(n), np.ones(n, dtype=int)
-    particles = StarTable(
-        {
-            "rlnCoordinateX": x,
-            "rlnCoordinateY": y,
-            "rlnImageName": np.array([f"{i + 1:06d}@p.mrcs" for i in range(n)], dtype=object),
-            "rlnMicrographName": np.array(["m.mrc"] * n, dtype=object),
-            "rlnOpticsGroup": one,
-            "rlnDefocusU": zero + 15000,
-            "rlnDefocusV": zero + 15000,
-            "rlnDefocusAngle": zero,
-            "rlnAngleRot": zero,
-            "rlnAngleTilt": zero,
-            "rlnAnglePsi": zero,
-            "rlnOriginXAngst": zero,
-            "rlnOriginYAngst": zero,
-            "rlnRandomSubset": np.arange(n) % 2 + 1,
-        }
-    )
-    table = optics_table([optics], image_pixel_size=1.0, image_size=box)
-    write_star(tmp_path / "particles.star", {"optics": table, "particles": particles})
-    grid = np.mgrid[:box, :box, :box] - box // 2
-    radius = np.sqrt(np.sum(grid**2, axis=0))
-    rng = np.random.default_rng(0)
-    for half in (1, 2):
-        shell = np.exp(-(((radius - 14) / 3) ** 2)) + 0.01 * rng.normal(size=radius.shape)
-        write_mrc(tmp_path / f"half{half}_class001_unfil.mrc", shell.astype(np.float32), 1.0)
-    write_mrc(tmp_path / "mask.mrc", np.clip((22 - radius) / 4, 0, 1).astype(np.float32), 1.0)
-    (tmp_path / "pp").mkdir()
-    halves = [f"half{half}_class001_unfil.mrc" for half in (1, 2)]
-    subprocess.run(
-        ["relion_postprocess", "--i", halves[0], "--i2", halves[1], "--o", "pp/pp",
-         "--angpix", "1", "--mask", "mask.mrc"],
-        cwd=tmp_path, check=False, capture_output=True, timeout=60,
-    )  # fmt: skip
-    done = subprocess.run(
-        ["relion_motion_refine", "--i", "particles.star", "--f", "pp/pp.star", "--m1", halves[0],
-         "--m2", halves[1], "--mask", "mask.mrc", "--corr_mic", "corrected_micrographs.star",
-         "--o", "polish/", "--angpix_ref", "1", "--max_iters", "0", "--j", "1",
-         "--first_frame", "2", "--last_frame", "11"],
-        cwd=tmp_path, check=False, capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-1000:] + done.stderr[-1000:]
-    tracks = read_star(tmp_path / "polish" / "m_tracks.star")
+    tracks = starting_tracks(tmp_path, "corrected_micrographs.star", "m.mrc", optics, y, x, (2, 11))
     ours = read_motion_star(tmp_path / "m.star")
-    for i in range(n):
-        track = np.stack([tracks[str(i)][f"rlnOrigin{a}Angst"] for a in "YX"], axis=-1)
-        expected = ours.displacement(np.arange(10), y[i], x[i])
+    for track, py, px in zip(tracks, y, x, strict=True):
+        expected = ours.displacement(np.arange(10), py, px)
         assert np.abs(expected).max() > 1
         assert np.allclose(track - track[0], expected, atol=2e-3)

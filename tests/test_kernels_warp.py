@@ -8,11 +8,11 @@ from scipy.ndimage import map_coordinates
 
 from icefloe.fourier import set_threads
 from icefloe.kernels.correlate import correlation_gradients
+from icefloe.kernels.frames import bin_frame, sum_frames
+from icefloe.kernels.spectra import divide
+from icefloe.kernels.transfer import interpolation_transfer
 from icefloe.kernels.warp import (
     bad_pixel_rows,
-    bin_frame,
-    interpolation_transfer,
-    sum_frames,
     warp_accumulate,
 )
 
@@ -232,3 +232,18 @@ def test_torch_twins_agree(frames):
     )
     for a, b in zip(ours, theirs, strict=True):
         assert np.allclose(a, b.numpy(), rtol=1e-4, atol=1e-3 * np.abs(a).max())
+
+
+def test_division_by_a_table_is_that_by_the_response():
+    fractions = np.random.default_rng(5).uniform(-3, 3, (200, 2))
+    even = np.ones(len(fractions))
+    ky, kx = np.fft.fftfreq(122), np.fft.rfftfreq(150)
+    exact = interpolation_transfer(ky, kx, fractions, even)
+    table = interpolation_transfer(
+        np.linspace(-0.5, 0.5, 1025), np.linspace(0, 0.5, 513), fractions, even
+    )
+    spectrum = np.ones((len(ky), len(kx)), np.complex64)
+    divide(spectrum, ky, kx, table)
+    # The response falls to 0.004 in the corner; the table is linear in steps of 1/1024.
+    assert np.allclose(spectrum.real * exact, 1, atol=1e-4)
+    assert not spectrum.imag.any()

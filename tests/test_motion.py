@@ -40,7 +40,8 @@ KEYS = {
     "first_frame", "binning", "dose_per_frame", "pre_exposure", "voltage", "global_shifts",
     "local_coefficients", "polynomial_misfit", "patch_centres", "patch_shifts", "hot_pixels",
     "n_defects", "motion_total", "motion_early", "motion_late", "power_spectrum_pixel_size",
-    "mean_correlation",
+    "mean_correlation", "predicted_error", "patch_residuals", "frame_doses", "frames_left_out",
+    "alignment_groups",
 }  # fmt: skip
 
 
@@ -85,6 +86,7 @@ def test_finds_the_motion(movie, result):
     assert found.input_motion > 2.0
     assert found.total < 0.6
     assert found.whole_frame < 0.35
+    assert 0.5 < found.total / result.predicted_error < 2
     assert result.flags == ()
 
 

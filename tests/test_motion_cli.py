@@ -158,6 +158,24 @@ def test_eer_with_a_shorter_last_fraction(tmp_path):
                        rtol=0.02)  # fmt: skip
 
 
+def test_fine_eer_fractions_are_aligned_in_groups_and_written_one_by_one(tmp_path):
+    movie = simulate_movie(
+        SimulationSettings(shape=(256, 256), n_frames=12, dose_per_frame=0.4), name="e"
+    )
+    write_movie(movie, tmp_path, "eer", raw_per_frame=6)
+    out = tmp_path / "out"
+    done = run(
+        motion_command, tmp_path / "e.eer", "--out", out, "--pixel-size", 1, "--total-dose", 4.8,
+        "--eer-dose-per-fraction", 0.2, "--gain", tmp_path / "gain.gain", "--device", "cpu",
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    # 72 camera frames: 24 fractions of 3, aligned in 8 groups, and RELION renders all 24.
+    star = read_motion_star(out / "e.star")
+    assert star.general["rlnEERGrouping"] == 3
+    assert star.general["rlnImageSizeZ"] == len(star) == 24
+    assert star.general["rlnMicrographDoseRate"] == pytest.approx(0.2)
+
+
 def test_two_movies_of_one_name(files, tmp_path):
     folder, _ = files
     other = tmp_path / "b.mrcs"

@@ -72,11 +72,12 @@ def test_terms_of_the_fit_are_orthogonal_and_what_the_grid_resolves():
 def test_straight_tracks_of_the_expected_length_cost_as_much_as_expected():
     # One standard deviation from first to last frame, straight on the splines' clock.
     doses = np.full(24, 1.2)
-    splines, bends = time_basis(doses, 7)
+    moments = np.cumsum(doses) - 0.6
+    splines, bends = time_basis(moments, 7)
     assert np.allclose(splines.sum(1), 1)
     assert np.allclose(splines[[0, -1]], np.eye(7)[[0, -1]])
     prior = track_prior(
-        doses, bends, np.array([1, 3]), pixel_size=2.0, acceleration=0.1, local_motion=0.8
+        doses, moments, bends, np.array([1, 3]), pixel_size=2.0, acceleration=0.1, local_motion=0.8
     )
     # Positions of a clamped cubic's control points on its clock.
     straight = np.array([0, 1 / 12, 3 / 12, 6 / 12, 9 / 12, 11 / 12, 1.0])

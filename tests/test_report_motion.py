@@ -44,6 +44,7 @@ def moving_movie(step, noise, binning=1):
         "n_frames": FRAMES,
         "movie_pixel_size": 1.0,
         "movie_shape": [SIZE, SIZE],
+        "frames_left_out": [],
     }
     result = SimpleNamespace(
         facts=facts, micrograph=small, plain=small, pixel_size=float(binning), hot_pixels=[]
@@ -128,7 +129,13 @@ def test_frames_are_shown_where_they_are(moved):
 )
 def test_odd_movies_have_pictures(shape, pixel_size):
     frames = np.random.default_rng(0).poisson(1.0, (2, *shape)).astype(np.uint8)
-    facts = {"first_frame": 2, "n_frames": 1, "movie_pixel_size": pixel_size, "movie_shape": shape}
+    facts = {
+        "first_frame": 2,
+        "n_frames": 1,
+        "movie_pixel_size": pixel_size,
+        "movie_shape": shape,
+        "frames_left_out": [],
+    }
     image = frames[1].astype(np.float32)
     result = SimpleNamespace(
         facts=facts, micrograph=image, plain=image, pixel_size=pixel_size, hot_pixels=[]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import os
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +12,22 @@ from typing import Any
 
 import click
 
-from icefloe.errors import InputError, MissingMetadataError, SettingsError, StarColumnError
+from icefloe.errors import (
+    IcefloeError,
+    InputError,
+    MissingMetadataError,
+    SettingsError,
+    StarColumnError,
+)
 from icefloe.interop.optics import OpticsGroup
 
-__all__ = ["MicrographInput", "expand_micrographs", "failures_exit", "resolve_listed_path"]
+__all__ = [
+    "MicrographInput",
+    "expand_micrographs",
+    "failure_text",
+    "failures_exit",
+    "resolve_listed_path",
+]
 
 
 @dataclass(frozen=True)
@@ -102,6 +116,27 @@ def resolve_listed_path(listed: str, star: Path) -> Path:
         if (directory / path).exists():
             return directory / path
     return path
+
+
+def failure_text(error: Exception) -> str:
+    """Return what to print about one file that failed, in a line.
+
+    An error that is none of ours is a mistake of the program, or memory that did not suffice;
+    with ICEFLOE_DEBUG set in the environment its traceback follows.
+    """
+    if isinstance(error, IcefloeError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        text = f"not enough memory ({error}). Close other programs, or use fewer threads."
+    else:
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        text = (
+            f"unexpected error ({message}). This is a mistake in Icefloe: please report it, with "
+            "the traceback that ICEFLOE_DEBUG=1 prints."
+        )
+    if os.environ.get("ICEFLOE_DEBUG"):
+        text += "\n" + "".join(traceback.format_exception(error))
+    return text
 
 
 def failures_exit(failed: int, total: int) -> None:

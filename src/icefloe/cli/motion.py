@@ -30,6 +30,11 @@ __all__ = ["command"]
 )
 @click.option("--dose-per-frame", type=float, help="e/A^2; of a fraction for EER.")
 @click.option("--total-dose", type=float, help="e/A^2 of the whole movie, instead of a frame's.")
+@click.option(
+    "--dose-file",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Doses of the frames instead, where they differ: a number a line, or SerialEM's .mdoc.",
+)
 @click.option("--pre-exposure", type=float, default=0.0, help="e/A^2 before the first frame.")
 @click.option(
     "--gain", type=click.Path(path_type=Path, exists=True, dir_okay=False), help="Gain reference."
@@ -60,8 +65,27 @@ __all__ = ["command"]
     show_default=True,
     help="Patches in x and y such as 7x5, 1x1 for whole-frame motion only, or auto.",
 )
-@click.option("--bfactor", type=float, help="B-factor of the local fit, A^2 [400].")
+@click.option(
+    "--bfactor-whole", type=float, help="B-factor of the search for whole-frame motion, A^2 [500]."
+)
+@click.option(
+    "--bfactor-local",
+    "--bfactor",
+    "bfactor_local",
+    type=float,
+    help="B-factor of the fit of the motion field, A^2 [400].",
+)
+@click.option(
+    "--alignment-dose", type=float, help="e/A^2 in a group of frames that is aligned as one [0.8]."
+)
 @click.option("--frames", help="Frames to use, such as 2-30, 2- or -30, counted from 1.")
+@click.option(
+    "--dose-weighting-at",
+    type=click.Choice(["end", "mid"]),
+    default="end",
+    show_default=True,
+    help="Dose that weighs a frame: at its end, or in its middle.",
+)
 @click.option("--no-dose-weighting", is_flag=True, help="Plain sums only.")
 @click.option("--float16", is_flag=True, help="Write micrographs in half precision (mode 12).")
 @click.option("--even-odd", is_flag=True, help="Also write sums of even and odd frames.")
@@ -106,13 +130,13 @@ def command(
     corrected_micrographs.star.
     """
     from concurrent.futures import ThreadPoolExecutor
+    from importlib import import_module
 
     from rich.console import Console
     from rich.progress import Progress
 
-    from icefloe.cli.inputs import failures_exit
+    from icefloe.cli.inputs import failure_text, failures_exit
     from icefloe.cli.motion_job import MotionJob
-    from icefloe.errors import IcefloeError
     from icefloe.formats.star import write_star
     from icefloe.interop.optics import OpticsGroup
     from icefloe.interop.relion_motion import corrected_micrographs
@@ -133,6 +157,7 @@ def command(
         defects=defects,
         float16=float16,
         pictures=pictures,
+        dose_file=options["dose_file"],
         eer={
             "eer_upsampling": int(options["eer_upsampling"]),
             "eer_frames_per_fraction": options["eer_grouping"],
@@ -149,6 +174,8 @@ def command(
         task = progress.add_task("motion", total=len(movies))
         # The next movie is decoded while this one is computed.
         ahead = reader.submit(job.read, movies[0])
+        # The compiled loops load while the first movie is decoded.
+        import_module("icefloe.motion.correct")
         for i, (path, name) in enumerate(zip(movies, names, strict=True)):
             progress.update(task, description=name)
             current = ahead
@@ -158,11 +185,13 @@ def command(
                 ahead = reader.submit(job.read, movies[i + 1])
             try:
                 row, line = job.process(current.result(), name)
-                rows.append(row)
-                console.print(line, soft_wrap=True)
-            except IcefloeError as error:
+            except Exception as error:  # whatever it is, the other movies are done
                 failed += 1
-                console.print(f"{path}: failed: {error}", style="red", soft_wrap=True, markup=False)
+                line = f"{path}: failed: {failure_text(error)}"
+                console.print(line, style="red", soft_wrap=True, markup=False)
+            else:
+                rows.append(row)
+                console.print(line, soft_wrap=True, markup=False)
             progress.advance(task)
     if rows:
         pixels = sorted({(r["movie_pixel_size"], r["pixel_size"]) for r in rows})
@@ -214,11 +243,17 @@ def _settings(options: dict[str, Any]) -> MotionSettings:
         "binning": options["binning"],
         "pre_exposure": options["pre_exposure"],
         "dose_weighting": not options["no_dose_weighting"],
+        "dose_weighting_at": options["dose_weighting_at"],
         "even_odd": options["even_odd"],
         "patches": _patches(options["patches"]),
     }
-    if options["bfactor"] is not None:
-        values["bfactor_local"] = options["bfactor"]
+    for option, setting in (
+        ("bfactor_whole", "bfactor"),
+        ("bfactor_local", "bfactor_local"),
+        ("alignment_dose", "alignment_dose"),
+    ):
+        if options[option] is not None:
+            values[setting] = options[option]
     if options["frames"]:
         values |= _frame_range(options["frames"])
     try:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,16 +43,26 @@ class MotionJob:
     float16: bool
     eer: dict[str, Any]
     pictures: bool = True
+    shared: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+    """What was read or written for one movie and holds for the others."""
+    dose_file: Path | None = None
 
     def __post_init__(self) -> None:
         from icefloe.errors import MissingMetadataError, SettingsError
 
-        if (self.dose_per_frame is None) == (self.total_dose is None):
+        given = [
+            option
+            for option, value in (
+                ("--dose-per-frame", self.dose_per_frame),
+                ("--total-dose", self.total_dose),
+                ("--dose-file", self.dose_file),
+            )
+            if value is not None
+        ]
+        if len(given) != 1:
             raise MissingMetadataError(
-                "No dose was given"
-                if self.dose_per_frame is None
-                else "Both --dose-per-frame and --total-dose were given",
-                "one of --dose-per-frame and --total-dose, e/A^2",
+                f"{' and '.join(given)} were given" if given else "No dose was given",
+                "one of --dose-per-frame, --total-dose and --dose-file, e/A^2",
             )
         for option, value in (
             ("--dose-per-frame", self.dose_per_frame),
@@ -96,10 +107,7 @@ class MotionJob:
                 f"The pixel size of {movie.path} is not known: its header has none",
                 hint="Give --pixel-size",
             )
-        dose = self.dose_per_frame
-        if dose is None:
-            assert self.total_dose is not None
-            dose = self.total_dose / float(movie.dose_factors.sum())
+        dose, factors = self._dose(movie)
         shape = (int(movie.stack.shape[1]), int(movie.stack.shape[2]))
         gain, notice = self._gain(shape, movie.camera_frames is not None)
         mask = self._mask(shape)
@@ -110,32 +118,40 @@ class MotionJob:
             voltage=self.voltage,
             gain=gain,
             defects=mask,
-            frame_dose_factors=movie.dose_factors,
+            frame_dose_factors=factors,
             settings=self.settings,
             device=self.device,
             name=name,
         )
         numbers = result.numbers()
-        files = self._images(result, name)
         star = self.out / f"{name}.star"
-        if gain is not None:
-            write_mrc(self.out / "gain.mrc", self._for_relion(gain, movie), pixel_size)
-        if mask is not None:
-            write_mrc(self.out / "defects.mrc", mask.astype("int8"), pixel_size)
-        blocks = motion_star(
-            numbers,
-            movie_name=str(movie.path),
-            gain_name=None if gain is None else str(self.out / "gain.mrc"),
-            defect_name=None if mask is None else str(self.out / "defects.mrc"),
-            eer=self._eer_facts(movie),
-        )
-        write_star(star, blocks)
-        if self.pictures:
-            from icefloe.cli.motion_pictures import motion_picture
-            from icefloe.formats.atomic import write_bytes
+        # Writing waits for the disk most of its time.
+        with ThreadPoolExecutor(4) as pool:
+            files, pending = self._images(result, name, pool)
+            if gain is not None and "written" not in self.shared:
+                # One for all movies; it would be the same bytes each time.
+                self.shared["written"] = True
+                path, image = self.out / "gain.mrc", self._for_relion(gain, movie)
+                pending.append(pool.submit(write_mrc, path, image, pixel_size))
+            if mask is not None:
+                path = self.out / "defects.mrc"
+                pending.append(pool.submit(write_mrc, path, mask.astype("int8"), pixel_size))
+            blocks = motion_star(
+                numbers,
+                movie_name=str(movie.path),
+                gain_name=None if gain is None else str(self.out / "gain.mrc"),
+                defect_name=None if mask is None else str(self.out / "defects.mrc"),
+                eer=self._eer_facts(movie),
+            )
+            write_star(star, blocks)
+            if self.pictures:
+                from icefloe.cli.motion_pictures import motion_picture
+                from icefloe.formats.atomic import write_bytes
 
-            svg = motion_picture(name, movie.stack, result, numbers, gain=gain, defects=mask)
-            write_bytes(self.out / f"{name}_motion.svg", svg)
+                svg = motion_picture(name, movie.stack, result, numbers, gain=gain, defects=mask)
+                write_bytes(self.out / f"{name}_motion.svg", svg)
+            for one in pending:
+                one.result()
         row = {
             **files,
             "metadata": star,
@@ -150,31 +166,51 @@ class MotionJob:
             f"{sum(result.timings.values()):.1f} s" + "".join(f"; {note}" for note in notes)
         )
 
-    def _images(self, result: MotionResult, name: str) -> dict[str, Path]:
+    def _dose(self, movie: DecodedMovie) -> tuple[float, FloatArray]:
+        # Dose of a frame, and of each relative to it. Where a file gives them it is their mean,
+        # since RELION knows one for all.
+        if self.dose_file is not None:
+            from icefloe.formats.frame_doses import read_frame_doses
+
+            doses = read_frame_doses(self.dose_file, movie.path)
+            return float(doses.mean()), doses / doses.mean()
+        if self.dose_per_frame is not None:
+            return self.dose_per_frame, movie.dose_factors
+        assert self.total_dose is not None
+        return self.total_dose / float(movie.dose_factors.sum()), movie.dose_factors
+
+    def _images(
+        self, result: MotionResult, name: str, pool: ThreadPoolExecutor
+    ) -> tuple[dict[str, Path], list[Future[None]]]:
         from icefloe.formats.mrc import write_mrc
 
-        files = {"micrograph": self.out / f"{name}.mrc"}
-        write_mrc(files["micrograph"], result.micrograph, result.pixel_size, float16=self.float16)
-        extra = {"even": result.even, "odd": result.odd}
-        suffix = {"even": "EVN", "odd": "ODD", "no_dw": "noDW"}
+        images = {"micrograph": ("", result.micrograph)}
         if self.settings.dose_weighting:
-            extra["no_dw"] = result.plain
-        for role, image in extra.items():
-            if image is not None:
-                files[role] = self.out / f"{name}_{suffix[role]}.mrc"
-                write_mrc(files[role], image, result.pixel_size, float16=self.float16)
+            images["no_dw"] = ("_noDW", result.plain)
+        if result.even is not None and result.odd is not None:
+            images |= {"even": ("_EVN", result.even), "odd": ("_ODD", result.odd)}
+        files = {role: self.out / f"{name}{suffix}.mrc" for role, (suffix, _) in images.items()}
+        pending = [
+            pool.submit(write_mrc, files[role], image, result.pixel_size, float16=self.float16)
+            for role, (_, image) in images.items()
+        ]
         # Always float32: CTFFIND does not read half precision.
-        files["power_spectrum"] = self.out / f"{name}_PS.mrc"
-        write_mrc(files["power_spectrum"], result.power_spectrum, result.power_spectrum_pixel_size)
-        return files
+        files["power_spectrum"] = path = self.out / f"{name}_PS.mrc"
+        spectrum, pixel_size = result.power_spectrum, result.power_spectrum_pixel_size
+        pending.append(pool.submit(write_mrc, path, spectrum, pixel_size))
+        return files, pending
 
     def _gain(self, shape: tuple[int, int], for_eer: bool) -> tuple[FloatArray | None, str | None]:
         if self.gain is None:
             return None, None
         from icefloe.formats.gain import fit_gain, orient_gain, read_gain
 
-        gain = orient_gain(read_gain(self.gain, for_eer=for_eer), self.gain_rotate, self.gain_flip)
-        return fit_gain(gain, shape)
+        if (shape, for_eer) not in self.shared:
+            gain = read_gain(self.gain, for_eer=for_eer)
+            gain = orient_gain(gain, self.gain_rotate, self.gain_flip)
+            self.shared[shape, for_eer] = fit_gain(gain, shape)
+        fitted: tuple[FloatArray, str | None] = self.shared[shape, for_eer]
+        return fitted
 
     def _for_relion(self, gain: FloatArray, movie: DecodedMovie) -> FloatArray:
         # An MRC gain multiplies, but that of an EER movie divides, in RELION and here.

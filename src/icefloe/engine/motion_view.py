@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from icefloe._types import AnyArray, BoolArray, FloatArray
-from icefloe.engine.preview import to_grey
+from icefloe.engine.preview import block_mean, to_grey
 from icefloe.fourier import rotational_average
+from icefloe.kernels.frames import sum_frames
 from icefloe.motion.spectrum import TileSpectrum
+from icefloe.motion.usable import runs
 
 if TYPE_CHECKING:
     from icefloe.motion import MotionResult
@@ -87,9 +89,11 @@ def motion_view(
     """
     facts = result.facts
     first, n = int(facts["first_frame"]) - 1, int(facts["n_frames"])
-    used = [frames[i] for i in range(first, first + n)]
+    out = {int(f) - 1 for f in facts["frames_left_out"]}
+    kept = [f for f in range(first, first + n) if f not in out]
+    shown = min(kept, key=lambda f: abs(f - first - n // 2))
     movie_pixel = float(facts["movie_pixel_size"])
-    unaligned = _unaligned_sum(used, result, gain, defects)
+    unaligned = _unaligned_sum(frames, kept, result, gain, defects)
     before = _spectrum(unaligned, movie_pixel)
     after = _spectrum(result.plain, result.pixel_size)
     frequency, curves = _curves(before, after)
@@ -100,9 +104,9 @@ def motion_view(
     ]
     level = np.exp(_background(frequency, curves[1]))
     return MotionView(
-        _frame_pictures(used[n // 2], result),
+        _frame_pictures(frames[shown], result),
         _spectrum_halves(before, after, float(frequency[-1])),
-        first + n // 2 + 1,
+        shown + 1,
         {
             "frequency": np.round(frequency, 5).tolist(),
             "before": np.round(curves[0] / level, 4).tolist(),
@@ -164,16 +168,18 @@ def _without_trend(frequency: FloatArray, values: FloatArray) -> FloatArray:
 
 
 def _unaligned_sum(
-    frames: Iterable[AnyArray],
+    frames: Sequence[AnyArray] | AnyArray,
+    kept: list[int],
     result: MotionResult,
     gain: FloatArray | None,
     defects: BoolArray | None,
 ) -> FloatArray:
-    """Return gain times the sum of the frames, bad pixels at the mean of the others."""
-    ny, nx = result.facts["movie_shape"]
-    total = np.zeros((int(ny), int(nx)), np.float32)
-    for frame in frames:
-        np.add(total, frame, out=total, casting="unsafe")
+    """Return gain times the sum of the kept frames, bad pixels at the mean of the others."""
+    total: FloatArray = np.zeros(np.shape(frames[kept[0]]), np.float32)
+    used = np.zeros(len(frames), dtype=bool)
+    used[kept] = True
+    for stretch in runs(used):
+        total += sum_frames(np.asarray(frames)[stretch])
     bad = np.zeros(total.shape, dtype=bool)
     if gain is not None:
         total *= gain
@@ -182,7 +188,8 @@ def _unaligned_sum(
         bad |= defects
     hot = np.asarray(result.hot_pixels, dtype=np.intp).reshape(-1, 2)
     bad[hot[:, 0], hot[:, 1]] = True
-    total[bad] = total[~bad].mean(dtype=np.float64)
+    total[bad] = 0
+    total[bad] = total.sum(dtype=np.float64) / max(1, total.size - np.count_nonzero(bad))
     return total
 
 
@@ -260,9 +267,7 @@ def _frame_pictures(frame: AnyArray, result: MotionResult) -> AnyArray:
 def _shrink(image: AnyArray) -> FloatArray:
     """Return an image with blocks of pixels averaged, the longer side near the picture's."""
     factor = max(1, max(image.shape) // _SIDE)
-    ny, nx = (n // factor for n in image.shape)
-    cut = image[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor)
-    return np.asarray(cut.mean(axis=(1, 3), dtype=np.float32), dtype=np.float32)
+    return block_mean(image, factor)
 
 
 def _fill(image: FloatArray) -> AnyArray:

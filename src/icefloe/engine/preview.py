@@ -29,7 +29,8 @@ def micrograph_preview(image: FloatArray, pixel_size: float, size: int = 512) ->
         Largest extent of the picture, pixels.
     """
     # Averaging blocks first spares a transform of the whole image.
-    small, factor = _block_mean(image, max(image.shape) // (2 * size))
+    factor = max(1, max(image.shape) // (2 * size))
+    small = block_mean(image, factor)
     scale = size / max(small.shape)
     pixel_size = pixel_size * factor
     if scale < 1:
@@ -45,8 +46,7 @@ def spectrum_preview(spectrum: FloatArray, size: int = 256) -> AnyArray:
     scale = size / max(spectrum.shape)
     image = np.asarray(spectrum, dtype=np.float32)
     if scale < 1:
-        small, _ = _block_mean(image, round(1 / scale))
-        image = small
+        image = block_mean(image, max(1, round(1 / scale)))
     return to_grey(image)
 
 
@@ -68,9 +68,10 @@ def write_png(path: Path, image: AnyArray) -> None:
         Image.fromarray(image).save(temporary, format="PNG", optimize=True)
 
 
-def _block_mean(image: FloatArray, factor: int) -> tuple[FloatArray, int]:
-    if factor < 2:
-        return np.asarray(image, dtype=np.float32), 1
+def block_mean(image: AnyArray, factor: int) -> FloatArray:
+    """Return an image averaged over squares of `factor` pixels; rows and columns left over go."""
     ny, nx = image.shape[0] // factor, image.shape[1] // factor
-    blocks = image[: ny * factor, : nx * factor].reshape(ny, factor, nx, factor)
-    return np.asarray(blocks.mean(axis=(1, 3)), dtype=np.float32), factor
+    # Whole rows first: that is several times faster than both axes at once.
+    rows = image[: ny * factor, : nx * factor].reshape(ny, factor, nx * factor)
+    total = rows.sum(axis=1, dtype=np.float32).reshape(ny, nx, factor).sum(axis=2)
+    return np.asarray(total / np.float32(factor**2), dtype=np.float32)

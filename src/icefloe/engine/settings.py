@@ -40,6 +40,11 @@ class DataSettings(BaseModel):
     total_dose: float | None = Field(
         default=None, gt=0, description="Dose of a whole movie, e/A^2, in place of dose_per_frame."
     )
+    dose_file: str | None = Field(
+        default=None,
+        description="Doses of the frames, e/A^2, where they differ, in place of dose_per_frame: "
+        "text with one a line, or SerialEM's .mdoc; relative to this session's directory.",
+    )
     gain: str | None = Field(
         default=None,
         description="Gain reference; relative to this session's directory unless absolute.",
@@ -75,12 +80,15 @@ class DataSettings(BaseModel):
 
     @model_validator(mode="after")
     def _one_dose(self) -> DataSettings:
-        if self.dose_per_frame is not None and self.total_dose is not None:
+        doses = {
+            "dose_per_frame": self.dose_per_frame,
+            "total_dose": self.total_dose,
+            "dose_file": self.dose_file,
+        }
+        given = [f"{name} ({value})" for name, value in doses.items() if value is not None]
+        if len(given) > 1:
             raise SettingsError(
-                f"Both dose_per_frame ({self.dose_per_frame:g}) and total_dose "
-                f"({self.total_dose:g}) are set",
-                "one of them",
-                'Set the other one to ""',
+                f"{' and '.join(given)} are set", "one of them", 'Set the others to ""'
             )
         if self.eer_dose_per_fraction is not None:
             if self.eer_frames_per_fraction is not None:

@@ -88,8 +88,11 @@ class MotionStage:
     def choices(self, session: Session) -> Mapping[str, Any]:
         facts = session.facts()
         keys = ("voltage", "dose_per_frame", "total_dose", "gain_rotate", "gain_flip")
+        # Only where there is one: sessions of before keep their results.
+        doses = {"dose_file": session.identity(facts["dose_file"])} if facts["dose_file"] else {}
         return {
             **{k: facts[k] for k in keys},
+            **doses,
             "gain": session.identity(facts["gain"]),
             "defects": session.identity(facts["defects"]),
             "motion": session.settings.motion.model_dump(mode="json"),
@@ -108,7 +111,7 @@ class MotionStage:
         numbers = work.numbers["import"]
         factors = [float(f) for f in numbers["frame_dose_factors"]]
         shape = (int(numbers["shape"][0]), int(numbers["shape"][1]))
-        dose = _dose_per_frame(work, factors)
+        dose, factors = _doses(work, factors)
         gain, notice = session.gain(for_eer=numbers["format"] == "eer"), None
         if gain is not None:
             gain, notice = fit_gain(gain, shape)
@@ -301,15 +304,22 @@ STANDARD_STAGES: tuple[Stage, ...] = (
 )
 
 
-def _dose_per_frame(work: Work, factors: list[float]) -> float:
+def _doses(work: Work, factors: list[float]) -> tuple[float, list[float]]:
+    # Dose of a frame, and of each relative to it.
     data = work.session.settings.data
+    if data.dose_file is not None:
+        from icefloe.formats.frame_doses import read_frame_doses
+
+        doses = read_frame_doses(work.session.project.locate(data.dose_file), work.source)
+        # RELION knows one dose for all frames.
+        return float(doses.mean()), [float(d) for d in doses / doses.mean()]
     if data.dose_per_frame is not None:
-        return data.dose_per_frame
+        return data.dose_per_frame, factors
     if data.total_dose is not None:
-        return data.total_dose / sum(factors)
+        return data.total_dose / sum(factors), factors
     error = MissingMetadataError(
         f"The dose of {work.source} is not known, and dose weighting needs it",
         "electrons per A^2",
-        "Give --dose-per-frame or --total-dose",
+        "Give --dose-per-frame, --total-dose or data.dose_file",
     )
     raise StopRunError(str(error)) from error

@@ -20,6 +20,7 @@ __all__ = ["MrcStackWriter", "write_mrc"]
 _HEADER_SIZE = 1024
 _MODES = {"i1": 0, "i2": 1, "f4": 2, "u2": 6, "f2": 12}
 _LABEL = b"Written by Icefloe"
+_BLOCK = 2**16  # pixels
 
 
 def write_mrc(
@@ -81,7 +82,7 @@ class MrcStackWriter:
             raise InputError(f"MRC has no mode for {self.dtype}", f"one of {sorted(_MODES)}")
         self.count = 0
         self._minimum, self._maximum = np.inf, -np.inf
-        self._mean, self._square = 0.0, 0.0
+        self._mean, self._square, self._pixels = 0.0, 0.0, 0
 
     def __enter__(self) -> MrcStackWriter:
         self._context = _atomic_file(self.path)
@@ -101,31 +102,41 @@ class MrcStackWriter:
         """
         if image.shape != self.shape:
             raise FrameShapeError(f"An image of {image.shape}", f"{self.shape} like the others")
-        with np.errstate(over="ignore"):
-            stored = np.ascontiguousarray(image, dtype=self.dtype)
-        values = stored.astype(np.float64)
-        if self.dtype.str[1:] == "f2" and not np.array_equal(np.isinf(values), np.isinf(image)):
-            raise InputError(
-                f"{self.path}: values up to {float(np.nanmax(np.abs(image))):g} do not fit into "
-                "16-bit floats",
-                "at most 65504",
-                "Write 32-bit floats",
-            )
-        self._add_statistics(values)
-        self._file.write(stored.tobytes())
+        # Some rows at a time: they stay in the cache, and no copy of the image is made.
+        rows = max(1, _BLOCK // max(1, image.shape[1]))
+        for first in range(0, image.shape[0], rows):
+            block = image[first : first + rows]
+            with np.errstate(over="ignore"):
+                stored = np.ascontiguousarray(block, dtype=self.dtype)
+            values = stored.astype(np.float64)
+            low, high = float(values.min()), float(values.max())
+            if (
+                self.dtype.str[1:] == "f2"
+                and not np.isfinite(low + high)
+                and not np.array_equal(np.isinf(values), np.isinf(block))
+            ):
+                raise InputError(
+                    f"{self.path}: values up to {float(np.nanmax(np.abs(image))):g} do not fit "
+                    "into 16-bit floats",
+                    "at most 65504",
+                    "Write 32-bit floats",
+                )
+            self._minimum, self._maximum = min(self._minimum, low), max(self._maximum, high)
+            self._add_moments(values)
+            self._file.write(stored.data)
+        self.count += 1
 
-    def _add_statistics(self, values: NDArray[np.float64]) -> None:
-        # Running mean and sum of squared deviations, image by image (Chan et al. 1979).
+    def _add_moments(self, values: NDArray[np.float64]) -> None:
+        # Running mean and sum of squared deviations, block by block (Chan et al. 1979).
+        size, before = values.size, self._pixels
         with np.errstate(invalid="ignore"):  # infinities are the caller's to judge
             mean = float(values.mean())
-            square = float(np.square(values - mean).sum())
-        size, before = values.size, self.count * values.size
+            values -= mean
+            square = float(np.square(values, out=values).sum())
         delta = mean - self._mean
         self._mean += delta * size / (before + size)
         self._square += square + delta * delta * before * size / (before + size)
-        self._minimum = min(self._minimum, float(values.min()))
-        self._maximum = max(self._maximum, float(values.max()))
-        self.count += 1
+        self._pixels = before + size
 
     def __exit__(
         self,
@@ -144,7 +155,7 @@ class MrcStackWriter:
 
     def _header(self) -> bytes:
         rows, columns = self.shape
-        deviation = np.sqrt(self._square / max(1, self.count * rows * columns))
+        deviation = np.sqrt(self._square / max(1, self._pixels))
         statistics = (self._minimum, self._maximum, self._mean) if self.count else (0.0, -1.0, -2.0)
         header = bytearray(_HEADER_SIZE)
         struct.pack_into("<4i", header, 0, columns, rows, self.count, _MODES[self.dtype.str[1:]])

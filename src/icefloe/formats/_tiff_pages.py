@@ -15,13 +15,15 @@ from icefloe.formats.frames import RandomAccess
 
 __all__ = ["TiffPage", "walk_pages"]
 
-_CODES = {1: "B", 2: "s", 3: "H", 4: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I", 16: "Q", 18: "Q"}
+_CODES = {1: "B", 2: "s", 3: "H", 4: "I", 5: "I", 6: "b", 7: "s", 8: "h", 9: "i", 13: "I"}
+_CODES |= {16: "Q", 18: "Q"}
+_RATIONAL = 5  # numerator and denominator
 _WIDTH, _LENGTH, _STRIP_OFFSETS, _STRIP_SIZES = 256, 257, 273, 279
 
 
 @dataclass
 class TiffPage:
-    """One page: integers and texts of its tags by their numbers."""
+    """One page: integers and texts of its tags by their numbers; a rational is two integers."""
 
     tags: dict[int, tuple[int, ...] | bytes] = field(default_factory=dict)
 
@@ -106,6 +108,8 @@ def _read_page(file: RandomAccess, position: int, order: str, big: bool) -> tupl
         code = _CODES.get(kind)
         if code is None:
             continue
+        if kind == _RATIONAL:
+            number *= 2
         size = number * struct.calcsize(f"{order}{code}")
         data = table[at + entry - inline : at + entry]
         if size > inline:

@@ -152,8 +152,8 @@ class EerReader:
             return None
         return float(f"{size:.6g}") if 0.01 < size < 1000 else None
 
-    def read(self, index: int) -> NDArray[Any]:
-        """Return the counts of fraction `index`.
+    def read_into(self, index: int, out: NDArray[Any]) -> None:
+        """Fill `out`, (y, x), with the counts of fraction `index`.
 
         Raises
         ------
@@ -162,7 +162,7 @@ class EerReader:
         """
         from icefloe.kernels.eer import add_eer_frame
 
-        counts = np.zeros(self.shape, self.dtype)
+        out[...] = 0
         coding, up = self._coding, self.upsampling.bit_length() - 1
         rows, columns = self._pages[0].shape
         for number in range(self._bounds[index], self._bounds[index + 1]):
@@ -177,7 +177,7 @@ class EerReader:
                 columns,
                 up - coding.x_bits,
                 up - coding.y_bits,
-                counts,
+                out,
             )
             if end != rows * columns:
                 raise TruncatedFileError(
@@ -185,7 +185,6 @@ class EerReader:
                     f"{rows * columns}",
                     "Copy the file again",
                 )
-        return counts
 
     def close(self) -> None:
         """Let go of the file."""

@@ -16,7 +16,7 @@ __all__ = ["FrameReader", "RandomAccess", "open_binary"]
 
 
 class FrameReader(Protocol):
-    """Frames of one file, decoded one at a time when asked for."""
+    """Frames of one file, decoded one at a time when asked for; several threads may do so."""
 
     shape: tuple[int, int]
     dtype: np.dtype[Any]
@@ -25,8 +25,8 @@ class FrameReader(Protocol):
     frame_dose_factors: NDArray[np.float64]
     details: dict[str, str]
 
-    def read(self, index: int) -> NDArray[Any]:
-        """Return frame `index` (0 <= index < count) as a (y, x) array of its own."""
+    def read_into(self, index: int, out: NDArray[Any]) -> None:
+        """Fill `out`, C-contiguous (y, x) of the reader's shape and type, with frame `index`."""
 
     def close(self) -> None:
         """Let go of the file."""
@@ -68,22 +68,36 @@ class RandomAccess:
             The file ends before.
         """
         # np.empty would be filled even where the file is far too short for a nonsensical count.
+        self._check(offset, count)
+        data = np.empty(count, np.uint8)
+        self.read_into(offset, data)
+        return data
+
+    def read_into(self, offset: int, out: NDArray[np.uint8]) -> None:
+        """Fill `out`, contiguous bytes, from `offset`.
+
+        Raises
+        ------
+        TruncatedFileError
+            The file ends before.
+        """
+        self._check(offset, out.size)
+        try:
+            with self._lock:
+                self._file.seek(offset)
+                got = self._file.readinto(out.data)  # type: ignore[attr-defined]
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read ({error.strerror or error})") from error
+        if got != out.size:
+            raise TruncatedFileError(f"{self.path} got shorter while it was read")
+
+    def _check(self, offset: int, count: int) -> None:
         if offset + count > self.size:
             raise TruncatedFileError(
                 f"{self.path} ends at byte {self.size}",
                 f"data up to byte {offset + count}",
                 "Copy the file again",
             )
-        data = np.empty(count, np.uint8)
-        try:
-            with self._lock:
-                self._file.seek(offset)
-                got = self._file.readinto(data.data)  # type: ignore[attr-defined]
-        except OSError as error:
-            raise InputError(f"{self.path} cannot be read ({error.strerror or error})") from error
-        if got != count:
-            raise TruncatedFileError(f"{self.path} got shorter while it was read")
-        return data
 
     def close(self) -> None:
         """Close the file."""

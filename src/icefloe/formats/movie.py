@@ -56,7 +56,9 @@ class Movie:
         count = len(self)
         if not -count <= index < count:
             raise IndexError(f"frame {index} of a movie with {count}")
-        return self._reader.read(index % count)
+        frame = np.empty(self.shape, self.dtype)
+        self._reader.read_into(index % count, frame)
+        return frame
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[index] for index in range(len(self)))
@@ -80,13 +82,14 @@ class Movie:
         """Return all frames, (n, y, x), decoded by so many threads.
 
         Decompression lets go of Python's lock: 4k LZW frames decode about as many times faster.
+        Each thread needs memory for one compressed frame besides.
         """
         from concurrent.futures import ThreadPoolExecutor
 
         stack = np.empty((len(self), *self.shape), self.dtype)
 
         def decode(index: int) -> None:
-            stack[index] = self[index]
+            self._reader.read_into(index, stack[index])
 
         with ThreadPoolExecutor(max(1, threads)) as pool:
             for _ in pool.map(decode, range(len(self))):

@@ -196,26 +196,28 @@ class MrcReader:
                 "Copy the file again",
             )
 
-    def read(self, index: int) -> NDArray[Any]:
-        """Return image `index` in native byte order."""
+    def read_into(self, index: int, out: NDArray[Any]) -> None:
+        """Fill `out`, (y, x), with image `index`."""
         header = self.header
-        data = self._source.read(header.offset + index * header.image_bytes, header.image_bytes)
+        offset = header.offset + index * header.image_bytes
         if header.mode == _PACKED:
-            return unpack_nibbles(data.reshape(header.shape[0], -1), header.shape[1])
-        image = data.view(header.dtype).reshape(header.shape)
-        return image if image.dtype.isnative else image.astype(self.dtype)
+            data = self._source.read(offset, header.image_bytes)
+            unpack_nibbles(data.reshape(header.shape[0], -1), out)
+        else:
+            self._source.read_into(offset, out.reshape(-1).view(np.uint8))
+            if not header.dtype.isnative:
+                out.byteswap(inplace=True)
 
     def close(self) -> None:
         """Let go of the file."""
         self._source.close()
 
 
-def unpack_nibbles(packed: NDArray[np.uint8], columns: int) -> NDArray[np.uint8]:
-    """Return (y, x) bytes from rows of two 4-bit pixels a byte, the first in the low half."""
-    image = np.empty((packed.shape[0], 2 * packed.shape[1]), np.uint8)
-    image[:, ::2] = packed & 15
-    image[:, 1::2] = packed >> 4
-    return np.ascontiguousarray(image[:, :columns])
+def unpack_nibbles(packed: NDArray[np.uint8], out: NDArray[np.uint8]) -> None:
+    """Fill `out`, (y, x), from rows of two 4-bit pixels a byte, the first in the low half."""
+    columns = out.shape[1]
+    np.bitwise_and(packed[:, : (columns + 1) // 2], 15, out=out[:, ::2])
+    np.right_shift(packed[:, : columns // 2], 4, out=out[:, 1::2])
 
 
 class _InMemory:
@@ -234,7 +236,10 @@ class _InMemory:
         self.size = len(self._data)
 
     def read(self, offset: int, count: int) -> NDArray[np.uint8]:
-        return self._data[offset : offset + count].copy()
+        return self._data[offset : offset + count]
+
+    def read_into(self, offset: int, out: NDArray[np.uint8]) -> None:
+        out[:] = self._data[offset : offset + out.size]
 
     def close(self) -> None:
         self._data = np.empty(0, np.uint8)
@@ -267,11 +272,10 @@ def read_mrc(path: str | Path) -> tuple[NDArray[Any], float | None]:
     """
     reader = MrcReader(path)
     try:
-        if reader.count == 1 and Path(path).suffix != ".mrcs":
-            return reader.read(0), reader.pixel_size
         stack = np.empty((reader.count, *reader.shape), reader.dtype)
         for index in range(reader.count):
-            stack[index] = reader.read(index)
-        return stack, reader.pixel_size
+            reader.read_into(index, stack[index])
+        single = reader.count == 1 and Path(path).suffix != ".mrcs"
+        return stack[0] if single else stack, reader.pixel_size
     finally:
         reader.close()

@@ -7,6 +7,7 @@ coordinates agree with theirs; `tests/test_formats_orientation.py` proves it aga
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from icefloe.errors import (
     TruncatedFileError,
     UnsupportedFormatError,
 )
-from icefloe.formats._tiff_pages import walk_pages
+from icefloe.formats._tiff_lzw import lzw_pages
+from icefloe.formats._tiff_pages import TiffPage, walk_pages
 from icefloe.formats.atomic import atomic_path
 from icefloe.formats.frames import RandomAccess
 from icefloe.formats.mrc import unpack_nibbles
@@ -32,6 +34,7 @@ __all__ = ["TiffReader", "read_tiff", "write_tiff_movie"]
 # has this size otherwise. K3 and K2 in super-resolution, in both orientations.
 _PACKED_SIZES = {(8184, 5760), (11520, 4092), (7676, 3710), (7420, 3838)}
 _ANGSTROMS = {2: 2.54e8, 3: 1e8}  # resolution units: inch, cm
+_X_RESOLUTION, _RESOLUTION_UNIT = 282, 296
 
 
 class TiffReader:
@@ -48,51 +51,52 @@ class TiffReader:
     """
 
     def __init__(self, path: str | Path, *, flip: bool = True) -> None:
-        import tifffile
-
         self.path, self.flip = Path(path), flip
-        # tifffile only logs a link to a page beyond the end; here it is an error.
-        file = RandomAccess(path)
-        self._size = file.size
+        self._file = RandomAccess(path)
+        self._tiff: Any = None
         try:
-            walk_pages(file)
-        finally:
-            file.close()
-        try:
-            self._tiff = tifffile.TiffFile(self.path)
-        except (tifffile.TiffFileError, OSError, ValueError) as error:
-            raise UnsupportedFormatError(f"{path} is not a readable TIFF ({error})") from error
-        self._tiff.filehandle.set_lock(True)  # several threads may read frames
-        try:
-            self._pages = self._checked_pages()
+            # tifffile only logs a link to a page beyond the end; here it is an error.
+            walked = walk_pages(self._file)
+            self._lzw = lzw_pages(self._file, walked)
+            self._pages: Sequence[Any] = self._lzw or self._library_pages()
+            self._check_pages()
         except BaseException:
-            self._tiff.close()
+            self.close()
             raise
-        page = self._pages[0]
+        page: Any = self._pages[0]
         self._packed = page.dtype == np.uint8 and page.shape in _PACKED_SIZES
         rows, columns = page.shape
         self.shape = (rows, 2 * columns) if self._packed else (rows, columns)
         self.count = len(self._pages)
         self.dtype = np.dtype(page.dtype).newbyteorder("=")
-        self.pixel_size = _pixel_size(page)
+        self.pixel_size = _pixel_size(walked[0])
         self.frame_dose_factors = np.ones(self.count)
+        big = self._file.read(2, 2).tobytes() in (b"+\0", b"\0+")
         self.details = {
-            "format": "BigTIFF" if self._tiff.is_bigtiff else "TIFF",
-            "compression": page.compression.name.lower(),
+            "format": "BigTIFF" if big else "TIFF",
+            "compression": "lzw" if self._lzw else page.compression.name.lower(),
             "strips": str(len(page.dataoffsets)),
         }
         if self._packed:
             self.details["packing"] = "4 bits a pixel"
 
-    def _checked_pages(self) -> list[Any]:
+    def _library_pages(self) -> list[Any]:
         import tifffile
 
         try:
-            pages = list(self._tiff.pages)
+            self._tiff = tifffile.TiffFile(self.path)
+        except (tifffile.TiffFileError, OSError, ValueError) as error:
+            raise UnsupportedFormatError(f"{self.path} is not a readable TIFF ({error})") from error
+        self._tiff.filehandle.set_lock(True)  # several threads may read frames
+        try:
+            return list(self._tiff.pages)
         except (tifffile.TiffFileError, OSError, ValueError, IndexError) as error:
             raise TruncatedFileError(
                 f"{self.path}: a page cannot be read ({error})", hint="Copy the file again"
             ) from error
+
+    def _check_pages(self) -> None:
+        pages, found = self._pages, self._file.size
         if not pages:
             raise EmptyMovieError(f"{self.path} has no pages", hint="Copy the file again")
         first = pages[0]
@@ -109,48 +113,56 @@ class TiffReader:
                     "Remove the odd page, or take the movie out",
                 )
             ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=False)]
-            if not ends or max(ends) > self._size or len(ends) != len(page.dataoffsets):
+            if not ends or max(ends) > found or len(ends) != len(page.dataoffsets):
                 raise TruncatedFileError(
-                    f"{self.path} has {self._size} bytes, which end within frame {number + 1} "
+                    f"{self.path} has {found} bytes, which end within frame {number + 1} "
                     f"of {len(pages)}",
                     f"{max(ends, default=0)} bytes",
                     "Copy the file again",
                 )
-        return pages
 
-    def read(self, index: int) -> NDArray[Any]:
-        """Return frame `index` in native byte order.
+    def read_into(self, index: int, out: NDArray[Any]) -> None:
+        """Fill `out`, (y, x), with frame `index`.
 
         Raises
         ------
         InputError
             Its data cannot be decoded.
         """
+        if self._packed:
+            packed = np.empty((self.shape[0], self.shape[1] // 2), np.uint8)
+            self._decode(index, packed)
+            unpack_nibbles(packed, out)
+        else:
+            self._decode(index, out)
+
+    def _decode(self, index: int, out: NDArray[Any]) -> None:
         try:
-            image = self._pages[index].asarray()
+            if self._lzw:
+                self._lzw[index].decode(self._file, self.flip, out)
+            else:
+                image = self._pages[index].asarray(maxworkers=1)  # frames are the threads' work
+                out[...] = image[::-1] if self.flip else image
         except Exception as error:  # the codecs raise what they like
             raise InputError(
-                f"Frame {index + 1} of {self.path} cannot be decoded ({error})",
+                f"Frame {index + 1} of {self.path} cannot be decoded ({str(error).rstrip('.')})",
                 hint="Copy the file again",
             ) from error
-        image = np.asarray(image[::-1] if self.flip else image, dtype=self.dtype)
-        if self._packed:
-            return unpack_nibbles(image, self.shape[1])
-        return np.ascontiguousarray(image)
 
     def close(self) -> None:
         """Let go of the file."""
-        self._tiff.close()
+        self._file.close()
+        if self._tiff is not None:
+            self._tiff.close()
 
 
-def _pixel_size(page: Any) -> float | None:
+def _pixel_size(page: TiffPage) -> float | None:
     """Return the pixel size in A that SerialEM writes as resolution; a printer's dpi is none."""
-    try:
-        numerator, denominator = page.tags["XResolution"].value
-        unit = _ANGSTROMS[int(page.tags["ResolutionUnit"].value)]
-        size = unit * denominator / numerator
-    except (KeyError, ZeroDivisionError, TypeError, ValueError):
+    resolution, unit = page.tags.get(_X_RESOLUTION), _ANGSTROMS.get(page.value(_RESOLUTION_UNIT))
+    if unit is None or not isinstance(resolution, tuple) or len(resolution) != 2:
         return None
+    numerator, denominator = resolution
+    size = unit * denominator / numerator if numerator else 0.0
     return float(f"{size:.6g}") if 0.01 < size < 1000 else None
 
 
@@ -174,7 +186,9 @@ def read_tiff(path: str | Path, *, flip: bool = True) -> tuple[NDArray[Any], flo
     try:
         if reader.count != 1:
             raise UnsupportedFormatError(f"{path} has {reader.count} pages", "one image")
-        return reader.read(0), reader.pixel_size
+        image = np.empty(reader.shape, reader.dtype)
+        reader.read_into(0, image)
+        return image, reader.pixel_size
     finally:
         reader.close()
 

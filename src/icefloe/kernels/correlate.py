@@ -18,7 +18,12 @@ from numba import njit, prange
 
 from icefloe._types import ComplexArray, FloatArray, Tensor
 
-__all__ = ["correlation_gradients", "correlation_gradients_torch"]
+__all__ = [
+    "correlation_gradients",
+    "correlation_gradients_torch",
+    "ring_powers",
+    "ring_powers_torch",
+]
 
 
 @njit(cache=True, nogil=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
@@ -157,3 +162,76 @@ def correlation_gradients_torch(
             )
         )
     return torch.stack(gradients), torch.stack(moments)
+
+
+@njit(cache=True, nogil=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
+def ring_powers(
+    spectra: ComplexArray,
+    ky: FloatArray,
+    kx: FloatArray,
+    rings: FloatArray,
+    n_rings: int,
+    displacements: FloatArray,
+) -> FloatArray:
+    """Return the power in rings of frequency, of frames and of their aligned sums.
+
+    Parameters
+    ----------
+    spectra, ky, kx, displacements
+        As for `correlation_gradients`.
+    rings
+        (Y, X), int64, the ring of each coefficient.
+    n_rings
+        R, more than the largest of them.
+
+    Returns
+    -------
+    ndarray
+        (2, R), float64: sums over patches and coefficients of all frames' power, and of the power
+        of the sum of the aligned frames.
+    """
+    n_patches, n_frames, ny, nx = spectra.shape
+    powers = np.zeros((n_patches, 2, n_rings))
+    for p in prange(n_patches):
+        total = np.zeros((ny, nx), np.complex64)
+        power = np.zeros((ny, nx), np.float32)
+        phase = np.empty(nx, np.complex64)
+        for f in range(n_frames):
+            dy, dx = displacements[p, f, 0], displacements[p, f, 1]
+            for j in range(nx):
+                ax = 2.0 * math.pi * kx[j] * dx
+                phase[j] = np.complex64(complex(math.cos(ax), math.sin(ax)))
+            for i in range(ny):
+                ay = 2.0 * math.pi * ky[i] * dy
+                row = np.complex64(complex(math.cos(ay), math.sin(ay)))
+                for j in range(nx):
+                    value = spectra[p, f, i, j]
+                    power[i, j] += value.real * value.real + value.imag * value.imag
+                    total[i, j] += value * (phase[j] * row)
+        for i in range(ny):
+            for j in range(nx):
+                t = total[i, j]
+                powers[p, 0, rings[i, j]] += power[i, j]
+                powers[p, 1, rings[i, j]] += t.real * t.real + t.imag * t.imag
+    out = np.zeros((2, n_rings))
+    for p in range(n_patches):
+        out += powers[p]
+    return out
+
+
+def ring_powers_torch(
+    spectra: Tensor, ky: Tensor, kx: Tensor, rings: Tensor, n_rings: int, displacements: Tensor
+) -> Tensor:
+    """Return what `ring_powers` returns, for tensors; patch by patch."""
+    import torch
+
+    out = torch.zeros((2, n_rings), dtype=torch.float64, device=spectra.device)
+    index = rings.ravel()
+    for a, d in zip(spectra, displacements, strict=True):
+        py = torch.exp(2j * math.pi * ky[None, :] * d[:, :1]).to(a.dtype)
+        px = torch.exp(2j * math.pi * kx[None, :] * d[:, 1:]).to(a.dtype)
+        total = (a * py[:, :, None] * px[:, None, :]).sum(0).abs() ** 2
+        power = (a.abs() ** 2).sum(0)
+        out[0].index_add_(0, index, power.ravel().to(torch.float64))
+        out[1].index_add_(0, index, total.ravel().to(torch.float64))
+    return out

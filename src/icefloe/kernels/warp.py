@@ -7,7 +7,7 @@ full-size float copy of a frame ever exists.
 
 The interpolation is quintic B-spline *without* the usual prefilter. Prefilter and resampling
 commute (both are shift-invariant for a locally constant shift), so the filter is applied once to
-the sum instead of once to every frame; `interpolation_transfer` says what it must undo.
+the sum instead of once to every frame; `transfer.interpolation_transfer` says what it must undo.
 Six taps a direction, done one direction after the other.
 Unser (1999), IEEE Signal Process. Mag. 16(6), 22.
 """
@@ -20,75 +20,15 @@ from typing import Any
 import numpy as np
 from numba import njit, prange
 
-from icefloe._types import AnyArray, BoolArray, ComplexArray, FloatArray
+from icefloe._types import AnyArray, BoolArray, FloatArray
 
-__all__ = [
-    "BAND",
-    "add_filtered",
-    "bad_pixel_rows",
-    "bin_frame",
-    "interpolation_transfer",
-    "sum_frames",
-    "warp_accumulate",
-]
+__all__ = ["BAND", "bad_pixel_rows", "warp_accumulate"]
 
 BAND = 32
 """Rows of output that one task makes; 32 rows of a 4k frame and of six sums fit into 4 MB."""
 
 _TAPS = 6
 _ATTEMPTS = 64
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def sum_frames(stack: AnyArray) -> FloatArray:
-    """Return the float32 sum (ny, nx) of frames (n, ny, nx), as recorded."""
-    n, ny, nx = stack.shape
-    out = np.zeros((ny, nx), np.float32)
-    for y in prange(ny):
-        for f in range(n):
-            _add_row(stack[f, y], out[y])
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _add_row(row: AnyArray, out: FloatArray) -> None:
-    for x in range(out.size):
-        out[x] += np.float32(row[x])
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def bin_frame(frame: AnyArray, gain: FloatArray, inverse: FloatArray, factor: int) -> FloatArray:
-    """Return a frame averaged over squares of `factor` pixels, its bad pixels left out.
-
-    Parameters
-    ----------
-    frame
-        (ny, nx), raw counts.
-    gain
-        (ny, nx), float32, zero at bad pixels.
-    inverse
-        (ny // factor, nx // factor), float32: one over the number of good pixels of each square.
-    factor
-        Side of a square; left-over rows and columns are dropped.
-    """
-    by, bx = inverse.shape
-    out = np.zeros((by, bx), np.float32)
-    for r in prange(by):
-        row = np.zeros(bx * factor, np.float32)
-        for i in range(factor):
-            _add_product(frame[r * factor + i], gain[r * factor + i], row)
-        for c in range(bx):
-            total = np.float32(0.0)
-            for j in range(factor):
-                total += row[c * factor + j]
-            out[r, c] = total * inverse[r, c]
-    return out
-
-
-@njit(cache=True, nogil=True)
-def _add_product(row: AnyArray, gain: FloatArray, out: FloatArray) -> None:
-    for x in range(out.size):
-        out[x] += np.float32(row[x]) * gain[x]
 
 
 def bad_pixel_rows(bad: BoolArray) -> tuple[AnyArray, AnyArray]:
@@ -382,91 +322,3 @@ def warp_accumulate(
                     x = end
                 for k in range(n_sums):
                     _axpy(weights[f, k], out, sums[k, y + margin])
-
-
-@njit(cache=True, nogil=True, parallel=True)
-def add_filtered(
-    out: ComplexArray, spectrum: ComplexArray, ky: FloatArray, kx: FloatArray,
-    step: float, curve: FloatArray,
-) -> None:  # fmt: skip
-    """Add a transform times a rotationally symmetric filter.
-
-    Parameters
-    ----------
-    out
-        (ny, mx), complex64, added to in place.
-    spectrum
-        (ny, mx), complex64.
-    ky, kx
-        (ny,) and (mx,), frequencies.
-    step
-        Spacing of `curve` in the same unit.
-    curve
-        (bins,), float32, the filter from frequency zero on; interpolated linearly.
-    """
-    last = curve.size - 2
-    for i in prange(ky.size):
-        for j in range(kx.size):
-            position = math.sqrt(ky[i] * ky[i] + kx[j] * kx[j]) / step
-            b = min(int(position), last)
-            t = np.float32(position - b)
-            out[i, j] += (curve[b] + t * (curve[b + 1] - curve[b])) * spectrum[i, j]
-
-
-def interpolation_transfer(
-    ky: FloatArray, kx: FloatArray, fractions: FloatArray, weights: FloatArray
-) -> FloatArray:
-    """Return by what the interpolation multiplies the signal of a sum.
-
-    The mean over the sum of the response of the taps. Where it is much less than their root mean
-    square, at the corner of the spectrum, half of that instead: dividing by it then at most
-    doubles the noise.
-
-    Parameters
-    ----------
-    ky, kx
-        (my,) and (mx,), frequencies in cycles per pixel.
-    fractions
-        (p, 2), displacements (y, x) found in the sum, pixels; their whole parts do not matter.
-    weights
-        (p,), how much each counts.
-
-    Returns
-    -------
-    ndarray
-        (my, mx), float32, positive. For even use of all fractions ``sinc(ky)^6 sinc(kx)^6``.
-    """
-    bins = 32
-    index = np.rint(fractions * bins).astype(np.intp) % bins
-    histogram = np.zeros((bins, bins))
-    np.add.at(histogram, (index[:, 0], index[:, 1]), weights)
-    histogram /= histogram.sum()
-    vertical, horizontal = _tap_transfer(ky, bins), _tap_transfer(kx, bins)
-    left = np.einsum("yi,ij->yj", vertical, histogram)
-    # The real part of a product of complex numbers, as two real products in single precision.
-    mean = _product(left.real, horizontal.real) - _product(left.imag, horizontal.imag)
-    left = np.einsum("yi,ij->yj", np.abs(vertical) ** 2, histogram)
-    power = _product(left, np.abs(horizontal) ** 2)
-    return np.asarray(np.maximum(mean, 0.5 * np.sqrt(power)), dtype=np.float32)
-
-
-def _product(a: FloatArray, b: FloatArray) -> FloatArray:
-    return np.asarray(a.astype(np.float32) @ b.astype(np.float32).T)
-
-
-def _tap_transfer(k: FloatArray, bins: int) -> ComplexArray:
-    # (len(k), bins): response of the six taps at each fraction, relative to an exact shift.
-    t = np.arange(bins) / bins
-    out = np.zeros((len(k), bins), np.complex128)
-    for tap in range(-2, 4):
-        distance = tap - t
-        value = _bspline5(distance)
-        out += value * np.exp(2j * np.pi * np.asarray(k)[:, None] * distance)
-    return out
-
-
-def _bspline5(x: FloatArray) -> FloatArray:
-    total = np.zeros_like(x)
-    for j in range(7):
-        total += (-1) ** j * math.comb(6, j) * np.maximum(0.0, x + 3 - j) ** 5
-    return total / 120.0

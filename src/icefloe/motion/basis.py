@@ -69,24 +69,23 @@ def space_basis(
     return terms @ to_terms[chosen].T, to_terms[chosen], degrees[chosen]
 
 
-def time_basis(doses: FloatArray, knots: int) -> TimeBasis:
+def time_basis(moments: FloatArray, knots: int) -> TimeBasis:
     """Return cubic B-splines, of lower degree in short movies, clamped at both ends.
 
     Parameters
     ----------
-    doses
-        (F,), of each frame, e/A^2.
+    moments
+        (F,), accumulated dose in the middle of each frame, e/A^2.
     knots
         J; fewer in movies of fewer frames; 0 for no local motion.
     """
     if knots == 0:
-        return np.zeros((len(doses), 0)), np.zeros((0, 0))
-    count = min(knots, len(doses))
+        return np.zeros((len(moments), 0)), np.zeros((0, 0))
+    count = min(knots, len(moments))
     degree = min(3, count - 1)
     inner = np.linspace(0, 1, count - degree + 1)
     t = np.concatenate([[0.0] * degree, inner, [1.0] * degree])
-    dose = np.cumsum(doses) - 0.5 * doses
-    clock = np.log1p((dose - dose[0]) / _SETTLING_DOSE)
+    clock = np.log1p((moments - moments[0]) / _SETTLING_DOSE)
     splines = BSpline.design_matrix(np.clip(clock / clock[-1], 0, 1), t, degree).toarray()
     fine = BSpline.design_matrix(np.linspace(0, 1, _FINE + 1), t, degree).toarray()
     bend = np.diff(fine, 2, axis=0) * _FINE**2
@@ -95,12 +94,14 @@ def time_basis(doses: FloatArray, knots: int) -> TimeBasis:
 
 def track_prior(
     doses: FloatArray,
+    moments: FloatArray,
     bends: FloatArray,
     degrees: AnyArray,
     *,
     pixel_size: float,
     acceleration: float,
     local_motion: float,
+    jitter: float = 0.0,
 ) -> FloatArray:
     """Return the inverse covariance of the parameters of one axis, (F + S J, F + S J), 1/pixel^2.
 
@@ -108,6 +109,9 @@ def track_prior(
     ----------
     doses
         (F,), e/A^2.
+    moments
+        (F,), accumulated dose in the middle of each frame, e/A^2; where frames were left out, more
+        than `doses` lies between two.
     bends
         (J, J), from `time_basis`.
     degrees
@@ -116,17 +120,25 @@ def track_prior(
         A.
     acceleration, local_motion
         As in `MotionSettings`, A.
+    jitter
+        Standard deviation, A, of what the whole frame does by itself in every frame, beside the
+        smooth track.
     """
     n, knots = len(doses), len(bends)
     size = n + len(degrees) * knots
     out = np.zeros((size, size))
     if n > 2:
-        second = np.diff(np.eye(n), 2, axis=0)
         dose = float(np.median(doses))
-        early = np.exp(-np.cumsum(doses)[:-2] / _EARLY_DOSE)
+        step = np.maximum(np.diff(moments) / dose, 1e-3)
+        second = np.diff(np.diff(np.eye(n), axis=0) / step[:, None], axis=0)
+        early = np.exp(-(moments + 0.5 * doses)[:-2] / _EARLY_DOSE)
         # A velocity that wanders with the dose: its change over a frame grows with dose^(3/2).
         sigma = acceleration * dose**1.5 * (1 + _EARLY_FREEDOM * early) / pixel_size
-        out[:n, :n] += second.T @ (second / sigma[:, None] ** 2)
+        sigma = sigma * np.sqrt(0.5 * (step[1:] + step[:-1]))
+        smooth = second.T @ (second / sigma[:, None] ** 2)
+        # (K^-1 + s^2)^-1 without the inverse of K, which does not mind straight motion.
+        both = np.linalg.solve(np.eye(n) + (jitter / pixel_size) ** 2 * smooth, smooth)
+        out[:n, :n] += 0.5 * (both + both.T)
     # Nothing says where the specimen stands on average: pinned weakly.
     out[:n, :n] += 1e-4 / n
     out[np.arange(n), np.arange(n)] += 1e-8
@@ -135,10 +147,10 @@ def track_prior(
         # an exponential decay.
         ends = np.zeros(knots)
         ends[0], ends[-1] = -1, 1
-        block = np.outer(ends, ends) + bends
+        # The mean over time is nothing that frames could tell: pinned at no cost.
+        block = np.outer(ends, ends) + bends + 1e-4 / knots
         for s, degree in enumerate(degrees):
             expected = local_motion * (1.0 if degree == 1 else _CURVED) / pixel_size
             i = n + s * knots
-            # The mean over time is nothing that frames could tell.
-            out[i : i + knots, i : i + knots] = block / expected**2 + 1e-6 * np.eye(knots)
+            out[i : i + knots, i : i + knots] = block / expected**2
     return out

@@ -6,6 +6,7 @@ import numpy as np
 
 from icefloe._types import BoolArray, FloatArray
 from icefloe.errors import EmptyMovieError
+from icefloe.kernels.frames import block_mean, classify_pixels
 
 __all__ = ["find_outliers"]
 
@@ -50,24 +51,15 @@ def find_outliers(
         )
     # Few counts a pixel: the median may be zero where the mean is not.
     level = max(level, float(np.mean(np.minimum(sample, 50 * max(level, 1e-12)))))
-    clipped = np.clip(np.where(good, total, 0), 0, 4 * level)
-    smooth = _block_mean(clipped, good, level)
-    root = np.sqrt(np.clip(total, 0, None)) - np.sqrt(smooth)
-    picked = root[::3, ::3][good[::3, ::3]]
+    bad = np.zeros(total.shape, dtype=bool) if known is None else known
+    counts = np.ascontiguousarray(total, dtype=np.float32)
+    means = block_mean(counts, bad, _BLOCK, 4 * level, level)
+    ys, xs = (np.arange(0, n, 3) for n in total.shape)
+    root = np.sqrt(np.clip(counts[::3, ::3], 0, None))
+    root -= np.sqrt(means[np.ix_(ys // _BLOCK, xs // _BLOCK)])
+    picked = root[good[::3, ::3]]
     spread = float(np.subtract(*np.percentile(picked, [75, 25]))) / _IQR
     # Few counts: the quartiles of a handful of integers may coincide.
     spread = max(spread, 0.5 * float(np.std(np.clip(picked, -1e30, 4 * np.sqrt(level)))))
-    hot = good & (root > sigma * spread)
-    dead = good & (root < -sigma * spread)
-    return hot, dead
-
-
-def _block_mean(values: FloatArray, good: BoolArray, level: float) -> FloatArray:
-    ny, nx = values.shape
-    b = _BLOCK
-    ys, xs = np.arange(0, ny, b), np.arange(0, nx, b)
-    total = np.add.reduceat(np.add.reduceat(values, ys, axis=0, dtype=np.float64), xs, axis=1)
-    count = np.add.reduceat(np.add.reduceat(good, ys, axis=0, dtype=np.float64), xs, axis=1)
-    mean = np.where(count > 0, total / np.maximum(count, 1), level)
-    mean = np.maximum(mean, 1e-3 * level)
-    return np.repeat(np.repeat(mean, b, axis=0)[:ny], b, axis=1)[:, :nx].astype(np.float32)
+    found = classify_pixels(counts, bad, means, _BLOCK, sigma * spread)
+    return found > 0, found < 0

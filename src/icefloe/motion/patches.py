@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 
 from icefloe._types import FloatArray, Tensor
-from icefloe.fourier import frequency_axes, is_tensor, rfft2
+from icefloe.fourier import frequency_axes, get_threads, is_tensor, rfft2
 from icefloe.motion.whole_frame import taper
 
 __all__ = ["PatchSpectra", "cut_patches", "patch_grid"]
 
-# Patches overlap by a quarter, since their window fades the edges.
+# Patches overlap by a quarter, where their windows fade into one another.
 _OVERLAP = 1.25
+# Fraction of a patch over which windows fade at the edges of the frame.
+_EDGE = 0.06
 _PATCH_SIZE = 300.0
 
 
@@ -26,13 +29,16 @@ class PatchSpectra:
     spectra
         (P, F, Y, X), complex64, array or tensor.
     centres
-        (P, 2), pixels (y, x) of the binned frame.
+        (P, 2), pixels (y, x) of the binned frame: the middles of the windows' power.
     offsets
         (F, 2), whole pixels by which the patches of a frame were displaced when they were cut.
     shape
         Real-space size of a patch.
     ky, kx
         Frequencies, cycles per binned pixel.
+    redundancy
+        What patches share: the variance of a sum over patches of products of two spectra, in
+        white noise, over the sum of their variances.
     """
 
     spectra: Tensor
@@ -41,6 +47,7 @@ class PatchSpectra:
     shape: tuple[int, int]
     ky: FloatArray
     kx: FloatArray
+    redundancy: float = 1.0
 
 
 def patch_grid(
@@ -55,6 +62,9 @@ def patch_grid(
 
 def cut_patches(frames: Tensor, grid: tuple[int, int], shifts: FloatArray) -> PatchSpectra:
     """Cut patches out of binned frames, following the whole-frame motion, and transform them.
+
+    The squares of neighbouring windows add up to one, so that every pixel counts alike; only at
+    the edges of the frame they fade.
 
     Parameters
     ----------
@@ -71,44 +81,74 @@ def cut_patches(frames: Tensor, grid: tuple[int, int], shifts: FloatArray) -> Pa
         size = length if count == 1 else min(length, int(length / count * _OVERLAP))
         sizes.append(size - size % 2)
     h, w = sizes
-    ys = _centres(ny, grid[0], h)
-    xs = _centres(nx, grid[1], w)
+    ys, rows = _windows(ny, grid[0], h)
+    xs, columns = _windows(nx, grid[1], w)
     offsets = np.rint(shifts).astype(np.int64)
     margin = int(np.abs(offsets).max(initial=0))
-    edge = 0.06 if grid == (1, 1) else 0.25
-    window = np.outer(taper(h, edge), taper(w, edge))
+    windows = np.stack([np.outer(a, b) for a in rows for b in columns])
     ky, kx = frequency_axes((h, w))
     starts = [(int(y), int(x)) for y in ys for x in xs]
-    centres = np.array([[y + 0.5 * (h - 1), x + 0.5 * (w - 1)] for y, x in starts])
+    middles = [_middles(ys, rows), _middles(xs, columns)]
+    centres = np.stack(np.meshgrid(*middles, indexing="ij"), axis=-1).reshape(-1, 2)
+    redundancy = _redundancy(ny, ys, rows) * _redundancy(nx, xs, columns)
     tensor = is_tensor(frames)
+    mask: Tensor = windows
     if tensor:
         import torch
 
-        mask: Tensor = torch.from_numpy(window).to(frames.device)
+        mask = torch.from_numpy(windows).to(frames.device)
         spectra: Tensor = torch.empty(
             (len(starts), n, h, w // 2 + 1), dtype=torch.complex64, device=frames.device
         )
     else:
-        mask = window
         spectra = np.empty((len(starts), n, h, w // 2 + 1), np.complex64)
-    for f in range(n):
+    total = mask.sum((-2, -1))
+
+    def transform(f: int) -> None:
         frame = frames[f] - frames[f].mean()
+        dy, dx = (int(o) + margin for o in offsets[f])
+        places = [(slice(y + dy, y + dy + h), slice(x + dx, x + dx + w)) for y, x in starts]
         if tensor:
             padded = torch.nn.functional.pad(frame, (margin, margin, margin, margin))
+            stack = torch.stack([padded[place] for place in places])
         else:
             padded = np.pad(frame, margin)
-        dy, dx = (int(o) + margin for o in offsets[f])
-        cut = [padded[y + dy : y + dy + h, x + dx : x + dx + w] for y, x in starts]
-        stack = torch.stack(cut) if tensor else np.stack(cut)
-        total = mask.sum()
+            stack = np.stack([padded[place] for place in places])
+        stack *= mask
         # The window's own transform would correlate at zero shift.
-        mean = (stack * mask).sum((-2, -1)) / total
-        spectra[:, f] = rfft2((stack - mean[:, None, None]) * mask)
-    return PatchSpectra(spectra, centres, offsets.astype(float), (h, w), ky[:, 0], kx[0])
+        stack -= (stack.sum((-2, -1)) / total)[:, None, None] * mask
+        spectra[:, f] = rfft2(stack)
+
+    with ThreadPoolExecutor(1 if tensor else get_threads()) as pool:
+        list(pool.map(transform, range(n)))
+    ends = (offsets.astype(float), (h, w), ky[:, 0], kx[0])
+    return PatchSpectra(spectra, centres, *ends, redundancy)
 
 
-def _centres(length: int, count: int, size: int) -> FloatArray:
-    # First pixels of windows, evenly spread with the outer ones at the edges.
+def _windows(length: int, count: int, size: int) -> tuple[FloatArray, FloatArray]:
+    # First pixels of patches, evenly spread with the outer ones at the edges, and their windows:
+    # sine and cosine where two patches overlap.
     if count == 1:
-        return np.array([(length - size) // 2])
-    return np.rint(np.linspace(0, length - size, count)).astype(np.int64)
+        return np.array([(length - size) // 2], float), taper(size, _EDGE)[None]
+    starts = np.rint(np.linspace(0, length - size, count))
+    overlaps = np.maximum(size - np.diff(starts), 1.0)
+    edge = max(1.0, _EDGE * size)
+    before, after = np.append(edge, overlaps), np.append(overlaps, edge)
+    position = np.arange(size) + 0.5
+    rise = np.clip(position / before[:, None], 0, 1)
+    fall = np.clip((size - position) / after[:, None], 0, 1)
+    windows = np.sin(0.5 * np.pi * rise) * np.sin(0.5 * np.pi * fall)
+    return starts, np.asarray(windows, dtype=np.float32)
+
+
+def _middles(starts: FloatArray, windows: FloatArray) -> FloatArray:
+    power = windows.astype(np.float64) ** 2
+    return np.asarray(starts + power @ np.arange(windows.shape[1]) / power.sum(axis=1))
+
+
+def _redundancy(length: int, starts: FloatArray, windows: FloatArray) -> float:
+    power = windows.astype(np.float64) ** 2
+    total = np.zeros(length)
+    for start, values in zip(starts.astype(int), power, strict=True):
+        total[start : start + len(values)] += values
+    return float(np.sum(total**2) / np.sum(power**2))

@@ -16,7 +16,7 @@ from icefloe.errors import (
     SettingsError,
 )
 from icefloe.fourier import is_tensor, to_numpy
-from icefloe.kernels.warp import bin_frame, sum_frames
+from icefloe.kernels.frames import bin_frame, sum_frames
 from icefloe.motion.settings import MotionSettings
 
 __all__ = [
@@ -113,11 +113,12 @@ def reference(
                 "Rotate it by 90 degrees, or use the gain of this detector mode",
             )
         gain32 = np.array(gain, dtype=np.float32)
-        if not np.isfinite(gain32).all() or not gain32.any():
+        least, most = float(gain32.min()), float(gain32.max())
+        if not np.isfinite(least + most) or least == most == 0:
             raise GainValueError(
-                "The gain holds NaN or infinite values"
-                if gain32.any()
-                else "The gain is zero everywhere",
+                "The gain is zero everywhere"
+                if least == most == 0
+                else "The gain holds NaN or infinite values",
                 "finite factors, zero only at bad pixels",
             )
         bad |= gain32 == 0

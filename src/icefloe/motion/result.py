@@ -46,6 +46,10 @@ class MotionResult:
         among them.
     n_defects
         Number of all pixels that were replaced.
+    predicted_error
+        Error that the motion should have, unbinned pixels RMS; NaN where nothing was aligned.
+    patch_residuals
+        (P,), what the field leaves of each patch's motion, unbinned pixels RMS.
     mean_correlation
         Mean normalised correlation of a frame's patches with the sum of the others.
     flags
@@ -68,6 +72,8 @@ class MotionResult:
     hot_pixels: AnyArray
     n_defects: int
     mean_correlation: float
+    predicted_error: float
+    patch_residuals: FloatArray
     flags: tuple[str, ...]
     timings: Mapping[str, float]
     facts: Mapping[str, Any] = dataclass_field(default_factory=dict, repr=False)
@@ -92,7 +98,10 @@ class MotionResult:
 
         ``patch_shifts`` holds whole-frame and local motion together. ``local_coefficients`` is
         RELION's polynomial nearest to the local motion, with the sign of our displacement;
-        ``polynomial_misfit`` (pixels RMS) says how near.
+        ``polynomial_misfit`` (pixels RMS) says how near. ``frame_doses`` (e/A^2) are those of all
+        frames of the movie; less than stated where the beam was found blanked.
+        ``frames_left_out`` counts frames from 1. ``predicted_error`` and ``patch_residuals``
+        (pixels) are None where nothing was aligned.
         """
         local, misfit = None, 0.0
         if np.any(self.field.local):
@@ -115,15 +124,23 @@ class MotionResult:
             "motion_late": total - early,
             "power_spectrum_pixel_size": self.power_spectrum_pixel_size,
             "mean_correlation": self.mean_correlation,
+            "predicted_error": _finite(self.predicted_error),
+            "patch_residuals": [_finite(v) for v in self.patch_residuals],
         }
 
     def _motion(self) -> tuple[float, float]:
         # Length of the whole-frame track, A, and of its part in the first 4 e/A^2.
         facts = self.facts
         steps = np.hypot(*np.diff(self.global_shifts, axis=0).T) * facts["movie_pixel_size"]
-        split = (_EARLY_DOSE - facts["pre_exposure"]) / facts["dose_per_frame"]
-        number = np.arange(1, len(steps) + 1) + facts["first_frame"] - 1
-        return float(steps.sum()), float(steps[number <= split].sum())
+        # A step counts by the dose at the end of the frame before it, as RELION's do.
+        before = facts["pre_exposure"] + np.cumsum(facts["frame_doses"])
+        first = facts["first_frame"] - 1
+        early = before[first : first + len(steps)] <= _EARLY_DOSE * (1 + 1e-9)
+        return float(steps.sum()), float(steps[early].sum())
+
+
+def _finite(value: float) -> float | None:
+    return round(float(value), 4) if np.isfinite(value) else None
 
 
 def _rounded(values: FloatArray, digits: int = 4) -> list[Any]:

@@ -32,20 +32,32 @@ class MotionSettings(BaseModel):
         500.0, ge=0, description="B-factor that damps high frequencies for the whole frame, A^2."
     )
     bfactor_local: float = Field(
-        400.0, ge=0, description="B-factor for the fit of whole-frame and local motion, A^2."
+        400.0,
+        ge=0,
+        description=(
+            "B-factor for the fit of whole-frame and local motion, A^2, until the movie's own "
+            "spectra tell the weights; where it has little signal, throughout."
+        ),
     )
     alignment_pixel_size: float = Field(
         4.0, gt=0, le=20, description="Pixel size on which frames are aligned, A."
+    )
+    alignment_dose: float | Literal["auto"] = Field(
+        "auto",
+        description=(
+            "Dose of the groups of frames that are aligned as one, e/A^2: groups hold at most "
+            "this, and a frame of more than half of it is not grouped; auto is 0.8."
+        ),
     )
     max_shift: float = Field(
         200.0, gt=0, description="Largest whole-frame shift between frames looked for, A."
     )
     acceleration: float = Field(
-        0.08,
+        0.05,
         gt=0,
         description=(
             "Prior on whole-frame motion: standard deviation of the change of velocity from frame "
-            "to frame, A, at 1 e/A^2 a frame. Larger follows jitter, smaller suppresses noise."
+            "to frame, A, at 1 e/A^2 a frame. Adapted to each movie, from this value."
         ),
     )
     local_motion: float = Field(
@@ -53,7 +65,7 @@ class MotionSettings(BaseModel):
         gt=0,
         description=(
             "Prior on local motion: standard deviation, A, from first to last frame, of what is "
-            "linear in space; a quarter of it for what is curved."
+            "linear in space; a quarter of it for what is curved. Adapted to each movie."
         ),
     )
     local_knots: int = Field(
@@ -63,6 +75,13 @@ class MotionSettings(BaseModel):
         6.0, gt=0, description="Threshold for hot and dead pixels, standard deviations."
     )
     dose_weighting: bool = Field(True, description="Weight frames by radiation damage.")
+    dose_weighting_at: Literal["end", "mid"] = Field(
+        "end",
+        description=(
+            "Dose that weighs a frame: at its end, as Grant & Grigorieff and RELION have it, or "
+            "mid-frame. It matters where the frames' doses differ."
+        ),
+    )
     pre_exposure: float = Field(
         0.0, ge=0, description="Dose before the first frame of the movie, e/A^2."
     )
@@ -82,6 +101,8 @@ class MotionSettings(BaseModel):
             raise ValueError(
                 f"last_frame is {self.last_frame}, before first_frame {self.first_frame}"
             )
+        if self.alignment_dose != "auto" and not self.alignment_dose > 0:
+            raise ValueError(f"alignment_dose is {self.alignment_dose}; it must be positive")
         if self.patches != "auto" and not all(1 <= n <= 40 for n in self.patches):
             raise ValueError(f"patches are {self.patches}; each must be 1 to 40")
         return self

@@ -8,6 +8,7 @@ import numpy as np
 
 from icefloe._types import AnyArray, FloatArray, Tensor
 from icefloe.fourier import fast_size, frequency_axes, is_tensor, rfft2, to_numpy
+from icefloe.kernels.spectra import add_power, cut_tiles
 from icefloe.motion.whole_frame import taper
 
 __all__ = ["TileSpectrum", "frame_groups"]
@@ -60,17 +61,28 @@ class TileSpectrum:
         ny, nx = int(image.shape[0]), int(image.shape[1])
         window = np.outer(taper(self.tile, _EDGE), taper(self.tile, _EDGE))
         rows, columns = (_starts(n, self.tile) for n in (ny, nx))
-        mask: Tensor = window
-        if is_tensor(image):
-            import torch
-
-            mask = torch.from_numpy(window).to(image.device)
-        mean = image.mean()
-        half = self.size // 2
         norm = 1.0 / (len(rows) * len(columns) * float(np.sum(window**2)))
+        if is_tensor(image):
+            self._add_tensor(image, rows, columns, window, norm)
+            return
+        strip = np.zeros((len(columns), self.transform, self.transform), np.float32)
+        firsts = np.array(columns)
+        mean = image.mean()
         for y in rows:
             # A row of tiles at once, so that each thread has whole transforms to do.
-            strip = _zeros(image, (len(columns), self.transform, self.transform))
+            cut_tiles(image, y, firsts, window, float(mean), strip)
+            add_power(self.power, rfft2(strip), norm)
+
+    def _add_tensor(
+        self, image: Tensor, rows: list[int], columns: list[int], window: FloatArray, norm: float
+    ) -> None:
+        import torch
+
+        half = self.size // 2
+        mask = torch.from_numpy(window).to(image.device)
+        mean = image.mean()
+        for y in rows:
+            strip = image.new_zeros((len(columns), self.transform, self.transform))
             for tile, x in zip(strip, columns, strict=True):
                 cut = image[y : y + self.tile, x : x + self.tile]
                 tile[: self.tile, : self.tile] = (cut - mean) * mask
@@ -109,7 +121,3 @@ def _starts(length: int, tile: int) -> list[int]:
     # Windows fade over an eighth at each end; they overlap by that much at least.
     count = int(np.ceil((length - tile) / (tile * (1 - _EDGE)))) + 1
     return [int(v) for v in np.rint(np.linspace(0, length - tile, count))]
-
-
-def _zeros(like: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    return like.new_zeros(shape) if is_tensor(like) else np.zeros(shape, np.float32)

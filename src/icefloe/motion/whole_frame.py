@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
+import scipy.fft
 from scipy.ndimage import gaussian_filter1d
 
 from icefloe._types import FloatArray, Tensor
 from icefloe.fourier import (
     bfactor_filter,
     crop_rfft,
+    fast_size,
     frequency_grid,
+    get_threads,
     irfft2,
     is_tensor,
     rfft2,
@@ -85,20 +90,29 @@ def find_shifts(
     shifts = np.zeros((n, 2))
     if n < 2:
         return shifts, True
-    # Twice as coarse as the frames, unless that leaves too little.
-    shape = (ny, nx) if min(ny, nx) < 256 else (ny // 4 * 2, nx // 4 * 2)
-    step = ny / shape[0]
-    spectra = _spectra(frames, shape)
-    limit = max_shift / (pixel_size * step)
+    # Half the sampling, unless that leaves too little.
+    step = 1 if min(ny, nx) < 256 else 2
+    full = _spectra(frames, step)
+    full_shape = (ny // step // 2 * 2, nx // step // 2 * 2)
+    pixel = pixel_size * step
+    spectra, shape, reduced = full, full_shape, 1.0
     converged = False
     for turn in range(_MAX_ROUNDS):
         sharp, dose = _SCHEDULE[min(turn, len(_SCHEDULE) - 1)]
-        weight = alignment_filter(shape, pixel_size * step, bfactor * sharp)
-        surfaces = _correlate(spectra, shape, shifts, weight)
+        wanted = _reduced_shape(full_shape, pixel, bfactor * sharp)
+        if wanted != shape:
+            spectra, shape = crop_rfft(full, full_shape, wanted), wanted
+            reduced = full_shape[0] / shape[0]
+        weight = alignment_filter(shape, pixel * reduced, bfactor * sharp)
+        # Rounding to even sizes stretches the axes by different hairs.
+        scale = np.array(full_shape) / shape
+        limit = max_shift / pixel
+        reach = [max(1, min(int(limit / reduced), size // 2 - 2)) for size in shape]
+        surfaces = _correlate(spectra, shape, shifts / scale, weight, reach)
         sigma = dose / dose_per_frame
         if sigma > 0.3:
             surfaces = gaussian_filter1d(surfaces, min(sigma, n / 4), axis=0, mode="nearest")
-        move = np.array([_peak(s, limit) for s in surfaces])
+        move = np.array([_peak(s) for s in surfaces]) * scale
         # The others move too: of two frames each must go half the way.
         shifts += move * ((n - 1) / n)
         shifts -= shifts.mean(axis=0)
@@ -109,43 +123,76 @@ def find_shifts(
     return shifts * step, converged
 
 
-def _spectra(frames: Tensor, shape: tuple[int, int]) -> Tensor:
-    full = (int(frames.shape[1]), int(frames.shape[2]))
-    window = np.outer(taper(full[0], 0.06), taper(full[1], 0.06))
+def _reduced_shape(shape: tuple[int, int], pixel_size: float, bfactor: float) -> tuple[int, int]:
+    # As few frequencies as the B-factor leaves more than 2 % of.
+    finest = np.sqrt(bfactor / (-2 * np.log(0.02)))
+    factor = max(1.0, finest / (2 * pixel_size))
+    ny, nx = (min(n, fast_size(max(64, int(np.ceil(n / factor))))) for n in shape)
+    return ny, nx
+
+
+def _spectra(frames: Tensor, step: int) -> Tensor:
+    # Of the frames, windowed and binned by `step`, cropped to even sizes.
+    n = int(frames.shape[0])
+    ny, nx = (int(s) // step // 2 * 2 for s in frames.shape[1:])
+    window = np.outer(taper(ny, 0.06), taper(nx, 0.06))
     if is_tensor(frames):
         import torch
 
+        inside = frames[:, : ny * step, : nx * step].reshape(n, ny, step, nx, step).mean((2, 4))
         mask = torch.from_numpy(window).to(frames.device)
-        return torch.stack([crop_rfft(rfft2((f - f.mean()) * mask), full, shape) for f in frames])
-    out = np.empty((len(frames), shape[0], shape[1] // 2 + 1), np.complex64)
-    for i, frame in enumerate(frames):
-        centred = (frame - np.mean(frame, dtype=np.float64).astype(np.float32)) * window
-        out[i] = crop_rfft(rfft2(centred), full, shape)
+        return rfft2((inside - inside.mean((1, 2), keepdim=True)) * mask)
+    out = np.empty((n, ny, nx // 2 + 1), np.complex64)
+
+    def transform(f: int) -> None:
+        image = np.zeros((ny, nx), np.float32)
+        for i, j in np.ndindex(step, step):
+            image += frames[f, i : ny * step : step, j : nx * step : step]
+        image -= np.float32(image.mean(dtype=np.float64))
+        image *= window
+        out[f] = rfft2(image)
+
+    with ThreadPoolExecutor(get_threads()) as pool:
+        list(pool.map(transform, range(n)))
     return out
 
 
 def _correlate(
-    spectra: Tensor, shape: tuple[int, int], shifts: FloatArray, weight: FloatArray
+    spectra: Tensor,
+    shape: tuple[int, int],
+    shifts: FloatArray,
+    weight: FloatArray,
+    reach: list[int],
 ) -> FloatArray:
     # Correlation surfaces of the frames, moved to where they are thought to belong, with the sum
-    # of the others. Their peak lies at the displacement that is still missing.
+    # of the others, for shifts up to `reach`, zero in the middle. Their peak lies at the
+    # displacement that is still missing.
+    (ny, nx), (my, mx) = shape, reach
+    rows, columns = np.arange(-my, my + 1) % ny, np.arange(-mx, mx + 1) % nx
     aligned = shift_phases(spectra, shape, -shifts)
     total = aligned.sum(0)
     if is_tensor(spectra):
         import torch
 
-        w = torch.from_numpy(weight).to(spectra.device)
-        return np.asarray(to_numpy(irfft2(aligned * (total - aligned).conj() * w, shape)))
-    out = np.empty((len(spectra), *shape), np.float32)
-    for i, frame in enumerate(aligned):
-        out[i] = irfft2(frame * np.conj(total - frame) * weight, shape)
+        w: Tensor = torch.from_numpy(weight).to(spectra.device)
+        surfaces = to_numpy(irfft2(aligned * (total - aligned).conj() * w, shape))
+        return np.asarray(surfaces[:, rows][:, :, columns])
+    out = np.empty((len(spectra), 2 * my + 1, 2 * mx + 1), np.float32)
+
+    def transform(f: int) -> None:
+        product = aligned[f]
+        product *= np.conj(total - product) * weight
+        # Only rows within reach go through the second half of the transform.
+        half = scipy.fft.ifft(product, axis=0)[rows]
+        out[f] = scipy.fft.irfft(half, nx, axis=1)[:, columns]
+
+    with ThreadPoolExecutor(get_threads()) as pool:
+        list(pool.map(transform, range(len(spectra))))
     return out
 
 
-def _peak(surface: FloatArray, limit: float) -> FloatArray:
-    ny, nx = surface.shape
-    my, mx = (max(1, min(int(limit), n // 2 - 2)) for n in (ny, nx))
-    window = np.roll(surface, (my, mx), axis=(0, 1))[: 2 * my + 1, : 2 * mx + 1]
+def _peak(window: FloatArray) -> FloatArray:
+    my, mx = (n // 2 for n in window.shape)
     y, x = (int(i) for i in np.unravel_index(int(np.argmax(window)), window.shape))
     peak = float(window[y, x])
     found = np.array([y - my, x - mx], dtype=np.float64)

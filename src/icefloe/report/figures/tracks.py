@@ -94,7 +94,8 @@ def tracks_on_micrograph(image: bytes, numbers: Mapping[str, Any], size: float =
     reach = float(np.max(high - low))
     enlarged = _round_down(0.6 * min(shape) / reach) if reach > 0.01 else 1.0
     middle = np.array([ny, nx]) / 2
-    _draw_cased(sheet, (middle + fit * enlarged * (whole - (low + high) / 2))[None], 5.0)
+    large = (middle + fit * enlarged * (whole - (low + high) / 2))[None]
+    _draw_track(sheet, large, 5.0, _FRAME_COLOURS, rim=True)
     text = f"whole frame × {format_number(enlarged)}"
     shifts, centres = array(numbers.get("patch_shifts"), 2), array(numbers.get("patch_centres"), 2)
     if shifts.shape == (len(centres), *whole.shape) and len(centres):
@@ -104,24 +105,13 @@ def tracks_on_micrograph(image: bytes, numbers: Mapping[str, Any], size: float =
         spacing = _spacing(centres, shape)
         magnified = _round_down(0.6 * spacing / reach) if reach > 0.01 else 1.0
         points = fit * (centres[:, None] + magnified * local)
-        _draw_cased(sheet, np.clip(points, 0, [ny, nx]), 1.8)
+        _draw_track(sheet, np.clip(points, 0, [ny, nx]), 1.8, _FRAME_COLOURS, rim=True)
         starts = [(float(x), float(y)) for y, x in points[:, 0] if np.isfinite(x + y)]
         sheet.dots("start", starts, 2.2)
         text += f", patches without it × {format_number(magnified)}"
     sheet.text(4, size + 24, text)
     sheet.text(size - 4, size + 24, f"blue: frame 1, orange: {len(whole)}", anchor="end")
     return sheet.to_bytes()
-
-
-def _draw_cased(sheet: Sheet, points: FloatArray, width: float) -> None:
-    # A white rim keeps colours apart from the grey levels beneath.
-    for track in points:
-        line = path(track[:, 1], track[:, 0])
-        sheet.raw(
-            f'<path fill="none" stroke="#fff" stroke-width="{fmt(width + 2)}" '
-            f'stroke-linecap="round" stroke-linejoin="round" d="{line}"/>'
-        )
-    _draw_track(sheet, points, width, _FRAME_COLOURS)
 
 
 def _draw_frame_track(sheet: Sheet, numbers: Mapping[str, Any]) -> None:
@@ -200,15 +190,30 @@ def _round_down(value: float) -> float:
     return float(max(m * power for m in (1, 1.5, 2, 3, 4, 5, 6, 8) if m * power <= max(value, 1.0)))
 
 
-def _draw_track(sheet: Sheet, points: FloatArray, width: float, colours: int) -> None:
-    """Draw tracks (patches, n, 2) with one stroke a colour, so that many stay small."""
+def _draw_track(
+    sheet: Sheet, points: FloatArray, width: float, colours: int, *, rim: bool = False
+) -> None:
+    """Draw tracks (patches, n, 2) with one stroke a colour, so that many stay small.
+
+    A white rim keeps colours apart from grey levels beneath.
+    """
     n = points.shape[1]
     edges = np.unique(np.linspace(0, n - 1, min(n, colours + 1)).round().astype(int))
+    finite: list[list[bool]] = np.asarray(np.isfinite(points).all(axis=-1)).tolist()
+    texts = [[f"{fmt(x)},{fmt(y)}" for y, x in track] for track in points.tolist()]
+    if rim:
+        for track, text, known in zip(points, texts, finite, strict=True):
+            whole = n > 1 and all(known)
+            line = f"M{text[0]}L{' '.join(text[1:])}" if whole else path(track[:, 1], track[:, 0])
+            sheet.raw(
+                f'<path fill="none" stroke="#fff" stroke-width="{fmt(width + 2)}" '
+                f'stroke-linecap="round" stroke-linejoin="round" d="{line}"/>'
+            )
     for first, last in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
         pieces = [
-            "M" + " ".join(f"{fmt(x)},{fmt(y)}" for y, x in track.tolist())
-            for track in points[:, first : last + 1]
-            if np.isfinite(track).all()
+            "M" + " ".join(text[first : last + 1])
+            for text, known in zip(texts, finite, strict=True)
+            if all(known[first : last + 1])
         ]
         colour = frame_colour((first + last) / 2 / max(n - 1, 1))
         if pieces:
