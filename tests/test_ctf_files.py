@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from icefloe.errors import InputError
 from icefloe.formats import StarTable, read_mrc, read_star, write_mrc, write_star
 from icefloe.interop.optics import OpticsGroup, optics_table
 from icefloe.interop.relion_ctf import ctffind_avrot_text, ctffind_text, micrographs_ctf
-from icefloe.optics import CtfParameters
+from icefloe.optics import CtfParameters, ctf_2d
 
 TRUTH = CtfParameters(15300, 14700, 40, 300, 2.7, 0.07)
 GROUP = OpticsGroup(300.0, 2.7, 0.07, 1.0, 1.0)
@@ -115,6 +116,32 @@ def test_curves_have_ctffinds_six_lines(result: CtfResult, tmp_path: Path) -> No
     assert values[0, -1] == pytest.approx(1 / 2.8, abs=1e-5)
 
 
+# Written by CTFFIND 4.1.14; programs look for these words.
+RECORDED = (
+    "# Pixel size: 1.000 Angstroms ; acceleration voltage: 300.0 keV ; "
+    "spherical aberration: 2.70 mm ; amplitude contrast: 0.07",
+    "# Box size: 512 pixels ; min. res.: 30.0 Angstroms ; max. res.: 5.0 Angstroms ; "
+    "min. def.: 5000.0 um; max. def. 50000.0 um",
+    "# Columns: #1 - micrograph number; #2 - defocus 1 [Angstroms]; #3 - defocus 2; "
+    "#4 - azimuth of astigmatism; #5 - additional phase shift [radians]; #6 - cross correlation; "
+    "#7 - spacing (in Angstroms) up to which CTF rings were fit successfully",
+)
+
+
+def test_comments_are_ctffinds(result: CtfResult) -> None:
+    numbers = result.numbers()
+    lines = ctffind_text(numbers, "m/a.mrc", CtfSettings()).splitlines()
+    assert lines[0].startswith("# Output from ")
+    assert lines[1] == "# Input file: m/a.mrc ; Number of micrographs: 1"
+    assert tuple(lines[2:5]) == RECORDED
+    curves = ctffind_avrot_text(numbers, "m/a.mrc", CtfSettings()).splitlines()
+    assert curves[2] == RECORDED[0]
+    assert curves[3] == RECORDED[1] + "; num. frames averaged: 1"
+    assert curves[4].startswith("# 6 lines per micrograph: #1 - spatial frequency (1/Angstroms); ")
+    # No date: the same result is the same file.
+    assert ctffind_text(numbers, "m/a.mrc", CtfSettings()) == "\n".join(lines) + "\n"
+
+
 def test_command_fits_images_and_says_what_failed(image: np.ndarray, tmp_path: Path) -> None:
     write_mrc(tmp_path / "good.mrc", image, 1.0)
     noise = np.random.default_rng(0).standard_normal((400, 400)).astype(np.float32)
@@ -178,7 +205,7 @@ def test_options_reach_the_fit(image: np.ndarray, tmp_path: Path) -> None:
     assert read_mrc(out / "a.ctf")[0].shape == (384, 384)
     comment = (out / "a_ctf.txt").read_text()
     assert "min. res.: 25.0" in comment
-    assert "max. def.: 30000.0" in comment
+    assert "max. def. 30000.0 um" in comment
     assert "--box is 10" in str(run(*args, "--box", 10).exception)
     assert "phase shift" not in done.stderr
     assert "phase shift" in run(*args, "--phase-shift", "--phase-range", 10, 170).stderr
@@ -204,3 +231,81 @@ def test_relion_reads_what_is_written(image: np.ndarray, result: CtfResult, tmp_
     (kept,) = read_star(tmp_path / "kept.star")["micrographs"].rows()
     assert kept["rlnDefocusV"] == pytest.approx(result.parameters.defocus_v, abs=1e-3)
     assert "512 x 512" in relion("relion_image_handler", "--i", "a.ctf:mrc", "--stats")
+
+
+def relion_extract(
+    folder: Path, image: np.ndarray, numbers: dict[str, Any], size: int, *options: str
+) -> dict[str, StarTable]:
+    """Let RELION cut `size` pixels from the middle, with the CTF that we wrote."""
+    if shutil.which("relion_preprocess") is None:
+        pytest.skip("relion_preprocess is not on the PATH")
+    for name in ("m", "picks/m"):
+        (folder / name).mkdir(parents=True)
+    write_mrc(folder / "m" / "a.mrc", image, 1.0)
+    row = {"micrograph": "m/a.mrc", "ctf_image": "a.ctf:mrc", "ctf": numbers}
+    write_star(folder / "micrographs_ctf.star", micrographs_ctf([row], [GROUP]))
+    y, x = (float(n // 2) for n in image.shape)
+    picks = StarTable.from_rows([{"rlnCoordinateX": x, "rlnCoordinateY": y}])
+    write_star(folder / "picks" / "m" / "a_pick.star", {"": picks})
+    done = subprocess.run(
+        ["relion_preprocess", "--i", "micrographs_ctf.star", "--coord_dir", "picks/",
+         "--coord_suffix", "_pick.star", "--part_star", "particles.star", "--part_dir",
+         "Particles/", "--extract", "--extract_size", str(size), *options],
+        cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return read_star(folder / "particles.star")
+
+
+def test_relion_extracts_with_the_defocus_written(
+    image: np.ndarray, result: CtfResult, tmp_path: Path
+) -> None:
+    blocks = relion_extract(tmp_path, image, result.numbers(), 64, "--norm", "--bg_radius", "24")
+    (particle,) = blocks["particles"].rows()
+    p = result.parameters
+    assert particle["rlnDefocusU"] == pytest.approx(p.defocus_u, abs=1e-3)
+    assert particle["rlnDefocusV"] == pytest.approx(p.defocus_v, abs=1e-3)
+    assert particle["rlnDefocusAngle"] == pytest.approx(p.defocus_angle, abs=1e-3)
+    assert particle["rlnCtfFigureOfMerit"] == pytest.approx(result.figure_of_merit, abs=1e-5)
+    (optics,) = blocks["optics"].rows()
+    assert optics["rlnAmplitudeContrast"] == pytest.approx(GROUP.amplitude_contrast)
+    assert optics["rlnImagePixelSize"] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("phase_shift", [0.0, 75.0])
+def test_relion_flips_the_phases_that_our_ctf_has(phase_shift: float, tmp_path: Path) -> None:
+    # Strongly astigmatic, so that a wrong sign or zero of the angle cannot pass.
+    p = CtfParameters(20000, 16000, 35, GROUP.voltage, GROUP.cs, 0.07, phase_shift)
+    noise = np.random.default_rng(4).standard_normal((512, 512)).astype(np.float32)
+    numbers = {
+        "defocus_u": 20000.0, "defocus_v": 16000.0, "defocus_angle": 35.0,
+        "figure_of_merit": 0.2, "fit_resolution": 4.0, "phase_shift": phase_shift,
+    }  # fmt: skip
+    relion_extract(tmp_path, noise, numbers, 512, "--phase_flip")
+    flipped = read_mrc(tmp_path / "Particles" / "m" / "a.mrcs")[0].squeeze().astype(np.float64)
+    ratio = (np.fft.rfft2(flipped) / np.fft.rfft2(noise.astype(np.float64))).real
+    radius = np.hypot(np.fft.fftfreq(512)[:, None], np.fft.rfftfreq(512)[None, :])
+    band = (radius > 0.02) & (radius < 0.4)
+    ctf = ctf_2d(p, (512, 512), 1.0)
+    # RELION's CTF is positive where ours is negative.
+    assert np.mean(np.sign(ratio[band]) == -np.sign(ctf[band])) > 0.999
+
+
+def test_gemmi_and_mrcfile_read_what_is_written(
+    image: np.ndarray, result: CtfResult, tmp_path: Path
+) -> None:
+    cif = pytest.importorskip("gemmi").cif
+    mrcfile = pytest.importorskip("mrcfile")
+    write_mrc(tmp_path / "a.ctf", result.diagnostic, result.spectrum_pixel_size)
+    row = {"micrograph": "a.mrc", "ctf_image": "a.ctf:mrc", "ctf": result.numbers()}
+    write_star(tmp_path / "micrographs_ctf.star", micrographs_ctf([row], [GROUP]))
+    block = cif.read(str(tmp_path / "micrographs_ctf.star")).find_block("micrographs")
+    table = block.find(["_rlnMicrographName", "_rlnCtfImage", "_rlnDefocusU", "_rlnDefocusAngle"])
+    (read,) = table
+    assert list(read)[:2] == ["a.mrc", "a.ctf:mrc"]
+    assert float(read[2]) == pytest.approx(result.parameters.defocus_u, abs=1e-3)
+    assert float(read[3]) == pytest.approx(result.parameters.defocus_angle, abs=1e-3)
+    assert mrcfile.validate(tmp_path / "a.ctf")
+    with mrcfile.open(tmp_path / "a.ctf") as handle:
+        np.testing.assert_array_equal(handle.data, result.diagnostic)
+        assert handle.voxel_size.x == pytest.approx(1.4)

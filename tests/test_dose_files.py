@@ -129,12 +129,16 @@ def test_one_dose_only(movies, tmp_path):
 
 def test_session_with_a_dose_file(movies, tmp_path):
     project = tmp_path / "session"
-    words = ["--project", project, "--device", "cpu", "--set"]
-    setting = f"data.dose_file={movies / 'doses.txt'}"
-    assert run_icefloe("run", movies / "a.mrc", *words, setting) == 0
+    words = ["--project", project, "--device", "cpu"]
+    assert run_icefloe("run", movies / "a.mrc", *words, "--dose-file", movies / "doses.txt") == 0
     sidecar = json.loads((project / "exposures" / "a" / "motion.json").read_text())
     assert sidecar["numbers"]["frame_doses"] == pytest.approx(DOSES)
     assert sidecar["numbers"]["dose_per_frame"] == pytest.approx(1.5)
+    # The latest word on the dose counts, and a file that is gone is missed before anything runs.
+    assert run_icefloe("run", *words, "--dose-per-frame", 2) == 0
+    sidecar = json.loads((project / "exposures" / "a" / "motion.json").read_text())
+    assert sidecar["numbers"]["dose_per_frame"] == 2
+    assert run_icefloe("run", *words, "--set", "data.dose_file=gone.txt") == 1
 
 
 def test_choices_reach_the_settings(movies, tmp_path, monkeypatch):

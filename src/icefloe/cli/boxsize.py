@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 __all__ = ["command", "parse_defocus"]
@@ -41,16 +43,34 @@ def parse_defocus(text: str) -> float:
 @click.option("--resolution", type=float, default=3.0, show_default=True, help="Aim, A.")
 @click.option("--voltage", type=float, default=300.0, show_default=True, help="kV.")
 @click.option("--pixel-size", type=float, default=None, help="Of the micrograph, A.")
+@click.option("--box", type=int, default=None, help="A box to judge, pixels; needs --pixel-size.")
+@click.option(
+    "--picture",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Draw where defocus puts the detail (.png, .pdf or .svg).",
+)
 def command(
-    diameter: float, defocus: str, resolution: float, voltage: float, pixel_size: float | None
+    diameter: float,
+    defocus: str,
+    resolution: float,
+    voltage: float,
+    pixel_size: float | None,
+    box: int | None,
+    picture: Path | None,
 ) -> None:
     """Say how large a particle's box should be, and why.
 
     Defocus spreads a particle's fine detail: information at resolution d lies up to lambda dF / d
     beside it. A box that is smaller than D + 2 lambda dF / d loses it.
     """
+    from icefloe.errors import SettingsError
     from icefloe.optics import advise_box, wavelength
 
+    if box is not None and (pixel_size is None or box < 2):
+        raise SettingsError(f"--box is {box}", "pixels, with --pixel-size")
+    if picture is not None and picture.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise SettingsError(f"--picture is {picture}", "a name that ends in .png, .pdf or .svg")
     advice = advise_box(diameter, parse_defocus(defocus), resolution, voltage, pixel_size)
     lam = wavelength(voltage)
     click.echo(f"wavelength at {voltage:g} kV         {lam:.5f} A")
@@ -68,3 +88,12 @@ def command(
             f"in pixels    of {pixel_size:g} A  {least:.1f} -> {advice.pixels}"
             f" ({advice.size:.1f} A), even and fast to transform"
         )
+    width = None if box is None or pixel_size is None else box * pixel_size
+    if width is not None and width < advice.minimum:
+        click.echo(f"warning: {box} pixels are {width:.1f} A, smaller than {advice.minimum:.1f} A")
+    if picture is not None:
+        from icefloe.cli.boxsize_picture import write_picture
+
+        kept = write_picture(picture, advice, width)
+        which = f"{advice.size:.0f} A" if width is None else f"{width:.0f} A"
+        click.echo(f"A box of {which} keeps {100 * kept:.1f} % of the signal at {resolution:g} A")

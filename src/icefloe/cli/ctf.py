@@ -37,11 +37,25 @@ __all__ = ["command"]
     "--phase-range", type=(float, float), metavar="MIN MAX", help="Its range, degrees [0 180]."
 )
 @click.option("--phase-step", "phase_shift_step", type=float, help="Its step, degrees [10].")
+@click.option(
+    "--local/--no-local",
+    default=None,
+    help="Use the defocus of each place: always, never [where it varies beyond doubt].",
+)
+@click.option("--max-tilt", type=float, help="Largest tilt that is looked for, degrees [65].")
+@click.option("--thickness", is_flag=True, help="Fit the thickness of the specimen too.")
+@click.option(
+    "--pictures/--no-pictures",
+    default=True,
+    show_default=True,
+    help="Write a picture of each fit, NAME_ctf.svg.",
+)
 @microscope_options
 @output_options
 def command(
     micrographs: tuple[Path, ...],
     out: Path,
+    pictures: bool,
     device: str,
     pixel_size: float | None,
     voltage: float | None,
@@ -52,12 +66,16 @@ def command(
     """Estimate the CTF of MICROGRAPHS: images, or a STAR that lists them.
 
     With a corrected_micrographs.star, the power spectra it names are fitted, else the micrographs
-    without dose weighting. Writes micrographs_ctf.star, and for each micrograph NAME.ctf (a
-    picture of the fit), NAME_ctf.txt and NAME_ctf_avrot.txt as CTFFIND does.
+    without dose weighting. Writes micrographs_ctf.star, and for each micrograph NAME.ctf (the
+    spectrum beside the fit), NAME_ctf.txt and NAME_ctf_avrot.txt as CTFFIND does, NAME_local.json
+    with tilt, defocus over the micrograph and thickness, and the picture NAME_ctf.svg, the last
+    also where the fit failed. 'icefloe extract' gives each particle the defocus of its place.
     """
     from rich.console import Console
     from rich.progress import Progress
 
+    from icefloe.cli.ctf_local import local_line, picture_surface, write_local
+    from icefloe.cli.ctf_pictures import write_ctf_picture
     from icefloe.cli.inputs import expand_micrographs, failures_exit
     from icefloe.errors import FitError, IcefloeError
     from icefloe.formats.star import write_star
@@ -78,19 +96,22 @@ def command(
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for item in progress.track(items, description="Fitting"):
             try:
-                result = _fit(item, settings, device)
+                result, further = _fit(item, settings, device)
+                if pictures:
+                    write_ctf_picture(item, result, settings, out, *picture_surface(further))
                 if result.failed:
                     raise FitError(
                         f"{', '.join(result.flags)} (signal to noise {result.snr:.1f})",
-                        hint="Left out of micrographs_ctf.star",
+                        hint="; ".join((*result.advice, "Left out of micrographs_ctf.star")),
                     )
                 _write(item, result, settings, out)
+                write_local(out / f"{item.name}_local.json", further)
             except IcefloeError as error:
                 failed += 1
                 console.print(f"{item.name}: error: {error}")
                 continue
             rows.append(_row(item, result, out, _group_number(item.optics, groups)))
-            console.print(f"{item.name}: {_line(result)}")
+            console.print(f"{item.name}: {_line(result)}{local_line(further)}")
     if rows:
         write_star(out / "micrographs_ctf.star", micrographs_ctf(rows, groups))
     failures_exit(failed, len(items))
@@ -105,6 +126,8 @@ def _settings(choices: dict[str, Any]) -> CtfSettings:
     given = {k: v for k, v in choices.items() if v is not None}
     if "resolution" in given:
         given["low_resolution"], given["high_resolution"] = given.pop("resolution")
+    if "local" in given:
+        given["local"] = "on" if given["local"] else "off"
     if "phase_range" in given:
         given["phase_shift_min"], given["phase_shift_max"] = given.pop("phase_range")
     try:
@@ -115,8 +138,10 @@ def _settings(choices: dict[str, Any]) -> CtfSettings:
         raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
 
 
-def _fit(item: MicrographInput, settings: CtfSettings, device: str) -> CtfResult:
-    from icefloe.ctf import estimate_ctf, estimate_ctf_from_spectrum
+def _fit(
+    item: MicrographInput, settings: CtfSettings, device: str
+) -> tuple[CtfResult, dict[str, Any]]:
+    from icefloe.ctf import estimate_ctf, estimate_ctf_from_spectrum, further_numbers
     from icefloe.errors import MissingMetadataError
     from icefloe.formats.image import read_image
 
@@ -126,19 +151,22 @@ def _fit(item: MicrographInput, settings: CtfSettings, device: str) -> CtfResult
         "amplitude_contrast": item.optics.amplitude_contrast,
         "settings": settings,
     }
-    spectrum = item.listed("rlnCtfPowerSpectrum")
-    if spectrum is not None:
-        image = read_image(spectrum)
+    listed = item.listed("rlnCtfPowerSpectrum")
+    size = item.optics.micrograph_pixel_size
+    if listed is not None:
+        image = read_image(listed)
         if image.pixel_size is None:
             raise MissingMetadataError(
-                f"The pixel size of {spectrum} is not known: its header has none",
+                f"The pixel size of {listed} is not known: its header has none",
                 hint="Make it again, or give the micrograph itself",
             )
-        return estimate_ctf_from_spectrum(image.data, pixel_size=image.pixel_size, **optics)
-    unweighted = item.listed("rlnMicrographNameNoDW")
-    image = read_image(unweighted or item.path)
-    size = item.optics.micrograph_pixel_size
-    return estimate_ctf(image.data, pixel_size=size, device=device, **optics)
+        result = estimate_ctf_from_spectrum(image.data, pixel_size=image.pixel_size, **optics)
+        if settings.local == "off" and not settings.thickness:
+            return result, {}
+    data = read_image(item.listed("rlnMicrographNameNoDW") or item.path).data
+    if listed is None:
+        result = estimate_ctf(data, pixel_size=size, device=device, **optics)
+    return further_numbers(result, data, pixel_size=size, settings=settings)
 
 
 def _write(item: MicrographInput, result: CtfResult, settings: CtfSettings, out: Path) -> None:
@@ -180,12 +208,13 @@ def _group_number(optics: OpticsGroup, groups: list[OpticsGroup]) -> int:
 
 
 def _line(result: CtfResult) -> str:
-    p = result.parameters
+    p, errors = result.parameters, result.errors
     text = (
-        f"defocus {p.defocus / 1e4:.3f} µm +- {result.defocus_error:.0f} A, "
-        f"astigmatism {p.astigmatism:.0f} A at {p.defocus_angle:.0f} degrees, "
+        f"defocus {p.defocus / 1e4:.3f} µm +- {errors.defocus:.0f} A, "
+        f"astigmatism {p.astigmatism:.0f} +- {errors.astigmatism:.0f} A "
+        f"at {p.defocus_angle:.0f} +- {errors.angle:.0f} degrees, "
     )
     if p.phase_shift:
-        text += f"phase shift {p.phase_shift:.0f} degrees, "
+        text += f"phase shift {p.phase_shift:.0f} +- {errors.phase_shift:.0f} degrees, "
     text += f"rings to {result.fit_resolution:.1f} A"
-    return "; ".join((text, *result.flags))
+    return "; ".join((text, *result.flags, *result.advice))

@@ -21,7 +21,9 @@ def command() -> None:
     help="""Write RELION's STAR files into the session's directory relion/.
 
     Paths in them are relative to the session's directory: start RELION there, or give --absolute.
-    The directory is made anew each time; one that holds files of others is left alone.
+    The directory is made anew each time; one that holds files of others is left alone. Of a
+    session that 'icefloe curate' was applied to only accepted exposures are in the lists; the
+    others are in rejected_micrographs.star with the reasons.
     """,
 )
 @project_option

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +12,11 @@ from icefloe.cli.options import microscope_options, output_options
 
 if TYPE_CHECKING:
     from icefloe._types import AnyArray
-    from icefloe.cli.inputs import MicrographInput
+    from icefloe.cli.extract_inputs import Picked
     from icefloe.extraction import ExtractSettings, ParticleStack
+    from icefloe.interop.optics import OpticsGroup
 
 __all__ = ["command"]
-
-
-@dataclass(frozen=True)
-class _Picked:
-    """A micrograph with its coordinate file and its CTF."""
-
-    micrograph: MicrographInput
-    listed_name: str
-    coordinates: Path
-    ctf: Mapping[str, float] | None
 
 
 @click.command()
@@ -51,7 +41,31 @@ class _Picked:
     default=None,
     help="micrographs_ctf.star, whose CTFs the particles get.",
 )
+@click.option(
+    "--recentre", is_flag=True, help="Move particles to where a refinement found them (origins)."
+)
 @click.option("--min-score", type=float, default=None, help="Leave out picks with a lower score.")
+@click.option(
+    "--small-bin-to",
+    type=float,
+    default=None,
+    help="Pixel size, A, of a second, smaller stack of the same particles, for 2D classes.",
+)
+@click.option(
+    "--ctf-correct",
+    type=click.Choice(["none", "flip", "multiply"]),
+    default=None,
+    help="Flip phases by the CTF, or multiply by it [none: refinement does it].",
+)
+@click.option(
+    "--ctf-box", type=int, default=None, help="Window in which the CTF is applied [1.5 boxes]."
+)
+@click.option(
+    "--white-dust", type=float, default=None, help="Replace pixels so many sd brighter [off]."
+)
+@click.option(
+    "--black-dust", type=float, default=None, help="Replace pixels so many sd darker [off]."
+)
 @click.option(
     "--background-diameter",
     type=float,
@@ -75,6 +89,8 @@ def command(
     star: Path,
     picks: Path | None,
     ctf: Path | None,
+    recentre: bool,
+    ctf_correct: str | None,
     min_score: float | None,
     float16: bool,
     out: Path,
@@ -90,17 +106,24 @@ def command(
 ) -> None:
     """Cut out picked particles.
 
-    STAR is picks.star of `icefloe pick`, RELION's autopick.star, or a micrographs STAR with
-    --picks. Writes Particles/NAME.mrcs for each micrograph, and particles.star.
+    STAR is picks.star of `icefloe pick`, RELION's autopick.star, a micrographs STAR with --picks,
+    or particles.star of a classification or refinement, to extract again; --ctf then names the
+    micrographs. Writes Particles/NAME.mrcs for each micrograph, and particles.star.
     """
+    import os
+    from concurrent.futures import ThreadPoolExecutor
+
+    # Threads of kernels that spin while they wait would take the cores from reading and writing.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     from rich.console import Console
     from rich.progress import Progress
 
+    from icefloe.cli.extract_inputs import list_picked
+    from icefloe.cli.extract_job import Extractor, read_ahead
     from icefloe.cli.inputs import failures_exit
     from icefloe.errors import IcefloeError, InputError
-    from icefloe.formats.atomic import output_directory
-    from icefloe.formats.star import write_star
-    from icefloe.interop.relion_particles import join_columns, particles_star
+    from icefloe.formats.atomic import output_directory, write_text
 
     given = {
         "pixel_size": pixel_size,
@@ -108,56 +131,129 @@ def command(
         "cs": cs,
         "amplitude_contrast": amplitude_contrast,
     }
-    listed, picked_diameter = _listed(star, picks, ctf, given)
-    with_ctf = any(item.ctf for item in listed)
+    listing = list_picked(star, picks, ctf, given, recentre=recentre)
+    choices["ctf"] = ctf_correct
     settings = _settings(
-        {**choices, "invert": not no_invert, "normalise": not no_normalise}, listed
+        {**choices, "invert": not no_invert, "normalise": not no_normalise}, listing.items
     )
-    stacks = output_directory(out / "Particles")
-    parts: list[dict[str, AnyArray]] = []
-    sizes: dict[int, tuple[float, int]] = {}
-    failed = 0
+    diameter = diameter or listing.diameter
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for item in progress.track(listed, description="Extracting"):
+    for warning in _box_warnings(settings, listing.items, diameter):
+        console.print(f"warning: {warning}")
+    with_ctf = any(item.ctf for item in listing.items)
+    failures = list(listing.unavailable)
+    for name, reason in failures:
+        console.print(f"{name}: error: {reason}")
+    particles, small = _Table(), _Table()
+    with (
+        Progress(console=console, transient=True, disable=not console.is_terminal) as progress,
+        ThreadPoolExecutor(1) as reader,
+        ThreadPoolExecutor(1) as writer,
+    ):
+        extract = Extractor(
+            output_directory(out / "Particles"),
+            settings,
+            diameter=diameter,
+            min_score=min_score,
+            float16=float16,
+            device=device,
+            pool=writer,
+        )
+        for item, image in progress.track(
+            read_ahead(listing.items, reader),
+            total=len(listing.items),
+            description="Extracting",
+        ):
             name = item.micrograph.name
             try:
                 if with_ctf and item.ctf is None:
                     raise InputError("There is no CTF for it, and the others have one")
-                stack, columns = _extract(
-                    item,
-                    settings,
-                    stacks / f"{name}.mrcs",
-                    diameter or picked_diameter,
-                    min_score,
-                    float16=float16,
-                    device=device,
-                )
+                done = extract(item, image.result())
             except IcefloeError as error:
-                failed += 1
+                failures.append((name, str(error)))
                 console.print(f"{name}: error: {error}")
                 continue
+            stack = done.stack
             text = f"{len(stack)} particles of {stack.box} px, {stack.pixel_size:.4g} A"
+            if stack.small is not None:
+                text += f" and of {stack.small.box} px, {stack.small.pixel_size:.4g} A"
             console.print("; ".join((f"{name}: {text}", *stack.flags)))
-            sizes[item.micrograph.optics.number] = (stack.pixel_size, stack.box)
-            if len(stack):
-                parts.append(columns)
-    if not parts:
+            particles.add(item, stack, done.columns)
+            if done.small is not None and stack.small is not None:
+                small.add(item, stack.small, done.small)
+        extract.finish()
+    failed = out / "failed.txt"
+    if failures:
+        write_text(failed, "".join(f"{name}: {reason}\n" for name, reason in failures))
+    else:
+        failed.unlink(missing_ok=True)
+    total = len(listing.items) + len(listing.unavailable)
+    if not particles.parts:
+        failures_exit(len(failures), total)
         raise InputError("There is not one particle to extract", "picks inside the micrographs")
-    groups = {item.micrograph.optics.number: item.micrograph.optics for item in listed}
-    blocks = particles_star(
-        join_columns(parts),
-        [groups[n] for n in sorted(sizes)],
-        pixel_size={n: size for n, (size, _) in sizes.items()},
-        box={n: box for n, (_, box) in sizes.items()},
+    for name, table in (("particles.star", particles), ("particles_small.star", small)):
+        if table.parts:
+            n = table.write(out / name)
+            click.echo(f"{n} particles in {out / name}", err=True)
+    if particles.left_out:
+        click.echo(f"Columns that not all have: {', '.join(particles.left_out)}", err=True)
+    if settings.ctf == "flip":
+        click.echo("Phases were flipped: tell relion_refine so with --ctf_phase_flipped", err=True)
+    failures_exit(len(failures), total)
+
+
+class _Table:
+    """The particles of all micrographs, on their way into one STAR file."""
+
+    def __init__(self) -> None:
+        self.parts: list[dict[str, AnyArray]] = []
+        self._groups: dict[int, tuple[OpticsGroup, float, int]] = {}
+
+    def add(self, item: Picked, stack: ParticleStack, columns: dict[str, AnyArray]) -> None:
+        group = item.micrograph.optics
+        self._groups[group.number] = (group, stack.pixel_size, stack.box)
+        if len(stack):
+            self.parts.append(columns)
+
+    @property
+    def left_out(self) -> list[str]:
+        """Columns that are not written because some micrographs lack them."""
+        every = dict.fromkeys(name for part in self.parts for name in part)
+        return [name for name in every if not all(name in part for part in self.parts)]
+
+    def write(self, path: Path) -> int:
+        """Write the STAR file; return the number of particles."""
+        from icefloe.formats.star import write_star
+        from icefloe.interop.relion_particles import join_columns, particles_star
+
+        numbers = sorted(self._groups)
+        blocks = particles_star(
+            join_columns(self.parts),
+            [self._groups[n][0] for n in numbers],
+            pixel_size={n: self._groups[n][1] for n in numbers},
+            box={n: self._groups[n][2] for n in numbers},
+        )
+        write_star(path, blocks)
+        return len(blocks["particles"])
+
+
+def _box_warnings(
+    settings: ExtractSettings, items: Sequence[Picked], diameter: float | None
+) -> list[str]:
+    """Return what to say of a box that is too small, once for each pixel size."""
+    from icefloe.extraction import box_warning
+
+    optics = {(i.micrograph.optics.micrograph_pixel_size, i.micrograph.optics.voltage): None
+              for i in items}  # fmt: skip
+    found = (
+        box_warning(settings, pixel_size=size, diameter=diameter, voltage=voltage)
+        for size, voltage in optics
+        if size > 0
     )
-    write_star(out / "particles.star", blocks)
-    total = len(blocks["particles"])
-    click.echo(f"{total} particles in {out / 'particles.star'}", err=True)
-    failures_exit(failed, len(listed))
+    return [text for text in found if text is not None]
 
 
-def _settings(choices: dict[str, Any], listed: list[_Picked]) -> ExtractSettings:
+def _settings(choices: dict[str, Any], listed: Sequence[Picked]) -> ExtractSettings:
     from pydantic import ValidationError
 
     from icefloe.errors import SettingsError
@@ -175,108 +271,3 @@ def _settings(choices: dict[str, Any], listed: list[_Picked]) -> ExtractSettings
         text = first["msg"].removeprefix("Value error, ")
         hint = "--box takes auto or an even number of pixels" if "box" in name + text else ""
         raise SettingsError(name + text, hint=hint) from None
-
-
-def _listed(
-    star: Path, picks: Path | None, ctf: Path | None, given: Mapping[str, float | None]
-) -> tuple[list[_Picked], float | None]:
-    """Return what to extract, and the diameter that was picked with, if it is known."""
-    from icefloe.cli.inputs import expand_micrographs, resolve_listed_path
-    from icefloe.errors import InputError, StarColumnError
-    from icefloe.formats.star import read_star, require_block
-    from icefloe.interop.relion_particles import ctf_row
-
-    list_path = picks or star
-    for path in (star, picks, ctf):
-        if path is not None and not path.is_file():
-            raise InputError(f"There is no file {path}", hint="Check the path")
-    blocks = read_star(list_path)
-    if "coordinate_files" not in blocks:
-        raise StarColumnError(
-            f"{list_path} lists no coordinates (its blocks are {', '.join(blocks) or 'none'})",
-            "a data_coordinate_files block",
-            "Give picks.star or autopick.star, with --picks if STAR lists micrographs",
-        )
-    names = ("rlnMicrographName", "rlnMicrographCoordinates")
-    table = require_block(blocks, "coordinate_files", names, path=list_path)
-    pairs = [(str(m), str(c)) for m, c in zip(*(table[n] for n in names), strict=True)]
-    diameter = None
-    if "icefloe" in blocks and "icefloeDiameterMax" in blocks["icefloe"]:
-        diameter = float(blocks["icefloe"].value("icefloeDiameterMax"))
-
-    source = ctf or next(
-        (
-            p
-            for p in (star, list_path)
-            if "micrographs" in (blocks if p == list_path else read_star(p))
-        ),
-        None,
-    )
-    if source is not None:
-        micrographs = expand_micrographs([source], **given)
-    else:
-        # RELION's autopick.star alone: the images themselves, and what the options say.
-        micrographs = expand_micrographs(
-            [resolve_listed_path(name, list_path) for name, _ in pairs], **given
-        )
-    by_name = {str(m.row.get("rlnMicrographName", m.path)): m for m in micrographs}
-    by_stem = {m.name: m for m in micrographs}
-    found: list[_Picked] = []
-    missing = []
-    for name, coordinates in pairs:
-        item = by_name.get(name) or by_stem.get(Path(name).stem)
-        if item is None:
-            missing.append(name)
-            continue
-        path = resolve_listed_path(coordinates, list_path)
-        found.append(_Picked(item, name, path, ctf_row(item.row)))
-    if missing:
-        click.echo(f"{len(missing)} picked micrographs are not in {source}: left out", err=True)
-    return found, diameter
-
-
-def _extract(
-    item: _Picked,
-    settings: ExtractSettings,
-    target: Path,
-    diameter: float | None,
-    min_score: float | None,
-    *,
-    float16: bool,
-    device: str,
-) -> tuple[ParticleStack, dict[str, AnyArray]]:
-    import numpy as np
-
-    from icefloe.extraction import extract_particles
-    from icefloe.formats.image import read_image
-    from icefloe.formats.mrc import write_mrc
-    from icefloe.interop.relion_particles import particle_columns
-    from icefloe.interop.relion_picks import read_picks
-
-    picks = read_picks(item.coordinates)
-    chosen = np.ones(len(picks.y), dtype=np.bool_)
-    if min_score is not None:
-        # A pick without a score, such as one made by hand, stays.
-        chosen = ~(picks.score < min_score)
-    optics = item.micrograph.optics
-    stack = extract_particles(
-        read_image(item.micrograph.path).data,
-        picks.y[chosen],
-        picks.x[chosen],
-        pixel_size=optics.micrograph_pixel_size,
-        diameter=diameter,
-        voltage=optics.voltage,
-        settings=settings,
-        device=device,
-    )
-    if len(stack):
-        write_mrc(target, stack.images, stack.pixel_size, float16=float16)
-    columns = particle_columns(
-        stack.numbers(),
-        stack_name=str(target),
-        micrograph_name=item.listed_name,
-        optics_group=optics.number,
-        ctf=item.ctf,
-        extra={name: values[chosen] for name, values in picks.columns.items()},
-    )
-    return stack, columns

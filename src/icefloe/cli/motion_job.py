@@ -109,20 +109,25 @@ class MotionJob:
             )
         dose, factors = self._dose(movie)
         shape = (int(movie.stack.shape[1]), int(movie.stack.shape[2]))
+        # Read again for the picture, in a hundredth of a second: while the frames are added up,
+        # memory matters more. Nothing here holds what is given to `correct_motion`.
         gain, notice = self._gain(shape, movie.camera_frames is not None)
+        given = [gain]
+        del gain
         mask = self._mask(shape)
         result = correct_motion(
             movie.stack,
             pixel_size=pixel_size,
             dose_per_frame=dose,
             voltage=self.voltage,
-            gain=gain,
+            gain=given.pop(),
             defects=mask,
             frame_dose_factors=factors,
             settings=self.settings,
             device=self.device,
             name=name,
         )
+        gain = self._gain(shape, movie.camera_frames is not None)[0]
         numbers = result.numbers()
         star = self.out / f"{name}.star"
         # Writing waits for the disk most of its time.
@@ -205,12 +210,8 @@ class MotionJob:
             return None, None
         from icefloe.formats.gain import fit_gain, orient_gain, read_gain
 
-        if (shape, for_eer) not in self.shared:
-            gain = read_gain(self.gain, for_eer=for_eer)
-            gain = orient_gain(gain, self.gain_rotate, self.gain_flip)
-            self.shared[shape, for_eer] = fit_gain(gain, shape)
-        fitted: tuple[FloatArray, str | None] = self.shared[shape, for_eer]
-        return fitted
+        gain = read_gain(self.gain, for_eer=for_eer)
+        return fit_gain(orient_gain(gain, self.gain_rotate, self.gain_flip), shape)
 
     def _for_relion(self, gain: FloatArray, movie: DecodedMovie) -> FloatArray:
         # An MRC gain multiplies, but that of an EER movie divides, in RELION and here.

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from icefloe.interop.optics import OpticsGroup
     from icefloe.picking import BlobSettings, Picks
 
-__all__ = ["command"]
+__all__ = ["command", "write_list"]
 
 
 @click.group()
@@ -109,7 +109,7 @@ def blob(
             done.append((item, target))
             console.print(f"{item.name}: {_line(picks)}")
     if done:
-        _write_list(out / "picks.star", done, settings)
+        write_list(out / "picks.star", done, settings.diameter)
     failures_exit(len(items) - len(done), len(items))
 
 
@@ -156,9 +156,12 @@ def _line(picks: Picks) -> str:
     return "; ".join((text, *picks.flags))
 
 
-def _write_list(
-    path: Path, done: Sequence[tuple[MicrographInput, Path]], settings: BlobSettings
+def write_list(
+    path: Path,
+    done: Sequence[tuple[MicrographInput, Path]],
+    diameter: tuple[float, float] | None,
 ) -> None:
+    """Write the list of coordinate files that RELION and `icefloe extract` read."""
     from icefloe.formats.star import write_star
     from icefloe.interop.relion_picks import picks_list
 
@@ -168,7 +171,14 @@ def _write_list(
         name = str(item.row.get("rlnMicrographName", item.path))
         rows.append((name, str(target)))
         micrographs.append({**item.row, "rlnMicrographName": name, "rlnOpticsGroup": number})
-    write_star(path, picks_list(rows, micrographs, groups, settings.diameter))
+    write_star(path, picks_list(rows, micrographs, groups, diameter))
+
+
+def _add_matching() -> None:
+    from icefloe.cli.pick_match import auto, template
+
+    command.add_command(auto)
+    command.add_command(template)
 
 
 def _distinct_optics(optics: Sequence[OpticsGroup]) -> tuple[list[OpticsGroup], list[int]]:
@@ -183,3 +193,6 @@ def _distinct_optics(optics: Sequence[OpticsGroup]) -> tuple[list[OpticsGroup], 
     if len({g.number for g in seen}) < len(seen) or len({g.name for g in seen}) < len(seen):
         groups = [replace(g, number=i, name=f"opticsGroup{i}") for i, g in enumerate(seen, 1)]
     return groups, [groups[seen.index(g)].number for g in optics]
+
+
+_add_matching()

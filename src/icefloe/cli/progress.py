@@ -18,6 +18,7 @@ _DOING = {
     "import": "looking into it",
     "motion": "aligning",
     "ctf": "fitting the CTF",
+    "look": "looking for contamination",
     "pick": "picking",
     "extract": "extracting",
 }

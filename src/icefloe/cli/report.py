@@ -1,4 +1,4 @@
-"""`icefloe report`: one self-contained HTML page about a session."""
+"""`icefloe report`: one self-contained HTML page, or a PDF, about a session."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["command"]
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),
     default=None,
-    help="The page to write [report/report.html in the session].",
+    help="The file to write [report/report.html, or report.pdf, in the session].",
 )
 @click.option(
     "--panels",
@@ -31,20 +31,31 @@ __all__ = ["command"]
     show_default=True,
     help="Most exposures with a panel of their own; tables and histograms count all.",
 )
-def command(directory: Path, out: Path | None, panels: int) -> None:
+@click.option(
+    "--pdf",
+    is_flag=True,
+    help="Write a PDF instead: distributions, series and pairs of the session's numbers.",
+)
+def command(directory: Path, out: Path | None, panels: int, pdf: bool) -> None:
     """Write one self-contained HTML page about a session.
 
     It shows what was done and what failed, how the numbers are distributed and went with time,
     and for each exposure its micrograph with picks, trajectories, spectrum and CTF fit. It needs
     no network and can be mailed. Runs while a session is being processed, too.
     """
-    from icefloe.formats.atomic import output_directory, write_text
+    from icefloe.formats.atomic import output_directory, write_bytes
     from icefloe.project import Project
     from icefloe.report import build_report
 
     project = Project.open(directory)
-    target = out if out is not None else project.root / "report" / "report.html"
+    name = "report.pdf" if pdf else "report.html"
+    target = out if out is not None else project.root / "report" / name
     output_directory(target.parent)
-    page = build_report(project, panel_limit=panels)
-    write_text(target, page)
-    click.echo(f"{target} ({len(page.encode()) / 1e6:.1f} MB)")
+    if pdf:
+        from icefloe.report.session_pdf import session_pdf
+
+        content = session_pdf(project)
+    else:
+        content = build_report(project, panel_limit=panels).encode()
+    write_bytes(target, content)
+    click.echo(f"{target} ({len(content) / 1e6:.1f} MB)")

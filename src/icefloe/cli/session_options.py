@@ -23,6 +23,7 @@ _OPTIONS: dict[str, tuple[str, str, Any, str]] = {
     "--amplitude-contrast": ("data", "amplitude_contrast", float, "A fraction [0.1]."),
     "--dose-per-frame": ("data", "dose_per_frame", float, "Dose of a movie frame, e/A^2."),
     "--total-dose": ("data", "total_dose", float, "Dose of a whole movie, e/A^2, instead."),
+    "--dose-file": ("data", "dose_file", _FILE, "Doses of the frames, text or mdoc, instead."),
     "--gain": ("data", "gain", _FILE, "Gain reference."),
     "--gain-rotate": ("data", "gain_rotate", int, "Turns of the gain, 0-3, as RELION's gain_rot."),
     "--gain-flip": ("data", "gain_flip", int, "Flip of the gain, 0-2, as RELION's gain_flip."),

@@ -46,6 +46,7 @@ def command(directory: Path, all_failures: bool) -> None:
     if off:
         click.echo("Picking and extraction are off: no particle diameter is set (pick.diameter).")
     _print_medians(records)
+    _print_curation(session, records)
     warning = read_gain_warning(session)
     if warning is not None:
         click.echo(f"\nWARNING: {warning}")
@@ -72,6 +73,19 @@ def _print_stages(session: Session) -> None:
     for stage in STAGES:
         if stage in counts:
             click.echo(f"{stage:<10}" + "".join(f"{counts[stage][c]:>9}" for c in columns))
+
+
+def _print_curation(session: Session, records: list[ExposureRecord]) -> None:
+    from icefloe.curation import load_curation
+
+    curation = load_curation(session.project, records)
+    if curation is None:
+        return
+    counts = [f"{len(curation.names(s))} {s}" for s in ("accepted", "rejected")]
+    pending = len(curation.names("pending"))
+    click.echo(f"\nCurated: {', '.join(counts)}{f', {pending} not finished' if pending else ''}")
+    for cause, names in curation.by_reason():
+        click.echo(f"{len(names):>6}  {cause}")
 
 
 def _print_medians(records: list[ExposureRecord]) -> None:

@@ -10,7 +10,7 @@ from icefloe._types import FloatArray
 from icefloe.ctf.spectrum import Spectrum
 from icefloe.optics import CtfParameters, ctf_1d, defocus_at_angle, wavelength
 
-__all__ = ["Curves", "equiphase_frequency", "fit_resolution", "make_curves", "threshold_resolution"]
+__all__ = ["Curves", "equiphase_frequency", "local_correlation", "make_curves", "ring_period"]
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def make_curves(spectrum: Spectrum, p: CtfParameters, low_resolution: float) -> 
 
     frequency = np.arange(bins) * step
     model = ctf_1d(p, frequency) ** 2
-    period = _period(frequency, step, p)
+    period = ring_period(frequency, step, p)
     # At low frequency half a Thon ring is the whole rise of the spectrum; there a window of one
     # ring would leave the particle's form factor in.
     width = np.clip(period, 5.0, n * spectrum.pixel_size / low_resolution * 1.5)
@@ -87,7 +87,7 @@ def make_curves(spectrum: Spectrum, p: CtfParameters, low_resolution: float) -> 
     scale = np.maximum(scale, 1e-9)
     # Two rings or N/40 bins, whichever is more.
     window = np.maximum(n / 40, 2 * width)
-    correlation = _local_correlation(flat_equal / scale, flat_model, window)
+    correlation = local_correlation(flat_equal / scale, flat_model, window)
     return Curves(
         frequency,
         np.clip(0.5 + 0.5 * flat_plain / scale, -0.5, 1.5),
@@ -96,58 +96,6 @@ def make_curves(spectrum: Spectrum, p: CtfParameters, low_resolution: float) -> 
         correlation,
         2 / np.sqrt(2 * np.round(window / 2) + 1),
     )
-
-
-def fit_resolution(curves: Curves) -> float:
-    """Return the resolution, A, to which rings are fitted, by CTFFIND's rule.
-
-    From a tenth of the range on: the frequency at which the correlation falls below 0.1, or
-    below 0.5 after it was above 0.66; each once it has been above for more than 3 bins. Rohou &
-    Grigorieff (2015), J. Struct. Biol. 192, 216. Infinite if that is at the start.
-    """
-    cc = curves.correlation
-    first = max(1, len(cc) // 10)
-    above_low = above_high = 0
-    last = len(cc) - 1
-    for i in range(first, len(cc)):
-        if (above_low > 3 and cc[i] < 0.1) or (above_high > 3 and cc[i] < 0.5):
-            last = i
-            break
-        above_low += int(cc[i] > 0.1)
-        above_high += int(cc[i] > 0.66)
-    if above_low <= 3:
-        return float("inf")
-    return float(1 / curves.frequency[last])
-
-
-def threshold_resolution(
-    curves: Curves, low_resolution: float, threshold: float = 0.3, bins: int = 3
-) -> float:
-    """Return where the correlation first stays below a threshold, A, as cryoSPARC and Warp say.
-
-    Parameters
-    ----------
-    curves
-        The curves.
-    low_resolution
-        A; where to start from, or at a tenth of the range, at the first correlation above.
-    threshold
-        Correlation.
-    bins
-        How many bins in a row must be below.
-    """
-    cc = curves.correlation
-    from_k = max(1 / low_resolution, 0.1 * curves.frequency[-1])
-    start = int(np.searchsorted(curves.frequency, from_k))
-    above = np.flatnonzero(cc[start:] >= threshold)
-    if not len(above):
-        return float("inf")
-    below = 0
-    for i in range(start + int(above[0]), len(cc)):
-        below = below + 1 if cc[i] < threshold else 0
-        if below == bins:
-            return float(1 / curves.frequency[i - bins + 1])
-    return float(1 / curves.frequency[-1])
 
 
 def _ring_mean(position: FloatArray, values: FloatArray, bins: int) -> FloatArray:
@@ -165,7 +113,7 @@ def _ring_mean(position: FloatArray, values: FloatArray, bins: int) -> FloatArra
     return np.asarray(np.interp(index, index[good], total[good] / count[good]))
 
 
-def _period(frequency: FloatArray, step: float, p: CtfParameters) -> FloatArray:
+def ring_period(frequency: FloatArray, step: float, p: CtfParameters) -> FloatArray:
     """Return the width of a Thon ring in bins: half a turn of chi."""
     lam = wavelength(p.voltage)
     slope = 2 * lam * frequency * (p.defocus - lam**2 * p.cs * 1e7 * frequency**2)
@@ -186,14 +134,21 @@ def _detrend(values: FloatArray, width: FloatArray) -> FloatArray:
     return values - _moving_mean(_moving_mean(values, width), width)
 
 
-def _local_correlation(a: FloatArray, b: FloatArray, width: FloatArray) -> FloatArray:
+def local_correlation(a: FloatArray, b: FloatArray, width: FloatArray) -> FloatArray:
     """Return the correlation coefficient of two curves in windows of varying width."""
     n = len(a)
-    out = np.zeros(n)
-    for i in range(n):
-        half = round(width[i] / 2)
-        part = slice(max(0, i - half), min(n, i + half + 1))
-        x, y = a[part] - a[part].mean(), b[part] - b[part].mean()
-        norm = float(np.sqrt((x @ x) * (y @ y)))
-        out[i] = float(x @ y) / norm if norm > 1e-12 else 0.0
-    return out
+    index = np.arange(n)
+    half = np.round(width / 2).astype(np.intp)
+    first, last = np.maximum(index - half, 0), np.minimum(index + half + 1, n)
+    # Centred first, so that differences of running sums lose no digits.
+    a, b = a - a.mean(), b - b.mean()
+
+    def mean(values: FloatArray) -> FloatArray:
+        total = np.concatenate([[0.0], np.cumsum(values)])
+        return np.asarray((total[last] - total[first]) / (last - first))
+
+    mean_a, mean_b = mean(a), mean(b)
+    covariance = mean(a * b) - mean_a * mean_b
+    variances = np.maximum(mean(a * a) - mean_a**2, 0) * np.maximum(mean(b * b) - mean_b**2, 0)
+    norm = np.sqrt(variances)
+    return np.asarray(np.where(norm > 1e-12, covariance / np.maximum(norm, 1e-12), 0.0))

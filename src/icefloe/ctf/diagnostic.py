@@ -10,13 +10,15 @@ from icefloe.ctf.curves import Curves, equiphase_frequency
 from icefloe.ctf.spectrum import Spectrum
 from icefloe.optics import CtfParameters, ctf_2d
 
-__all__ = ["diagnostic_image"]
+__all__ = ["diagnostic_image", "visible_part"]
 
 # Pixels; rings of 4 pixels and more survive it.
 _BLUR = 0.7
-# Standard deviation, degrees, of the smoothing along the rings. A ring is far longer than it is
-# wide: this takes the speckle and leaves the rings, astigmatic ones too.
-_ARC = 2.0
+# Standard deviation, degrees, of the smoothing along lines of equal phase. A ring is far longer
+# than it is wide: this takes the speckle and leaves the rings. Along circles, rings of 800 A
+# astigmatism at 2 um would blur from the eighth on, so the lines are those of the fit; where the
+# fit is wrong, they cut the true rings and these vanish from the picture.
+_ARC = 8.0
 
 
 def diagnostic_image(
@@ -29,10 +31,10 @@ def diagnostic_image(
 ) -> FloatArray:
     """Return measured and fitted rings side by side.
 
-    The right half is the measured spectrum, background removed, smoothed a little along the rings
-    and with the same contrast at every radius. On the left, the quadrant of
-    rising rows is ``CTF^2`` within the fitted range, that of falling rows the equiphase average
-    spread along lines of equal phase. Rings that run on smoothly over the borders are fitted.
+    The right half is the measured spectrum, background removed, smoothed along lines of equal
+    phase and with the same contrast at every radius. On the left, the quadrant of rising rows is
+    ``CTF^2`` within the fitted range, that of falling rows the equiphase average spread along
+    lines of equal phase. Rings that run on smoothly over the borders are fitted.
 
     Parameters
     ----------
@@ -48,7 +50,9 @@ def diagnostic_image(
     """
     n = spectrum.size
     half = n // 2
-    out = np.clip(0.5 + 0.17 * _even_contrast(_smooth_along_rings(flat)), 0, 1)
+    out = np.empty((n, n))
+    rings = _smooth_along_rings(flat, spectrum.pixel_size, p)
+    out[:, half:] = np.clip(0.5 + 0.2 * rings, 0, 1)
     axis = (np.arange(n) - half) / (n * spectrum.pixel_size)
     ky, kx = np.meshgrid(axis, axis, indexing="ij")
     k2 = ky**2 + kx**2
@@ -62,31 +66,52 @@ def diagnostic_image(
     return np.asarray(out, dtype=np.float32)
 
 
-def _smooth_along_rings(flat: FloatArray) -> FloatArray:
-    """Return the image smoothed in azimuth, by way of polar coordinates."""
+def visible_part(
+    diagnostic: FloatArray, pixel_size: float, fit_resolution: float
+) -> tuple[FloatArray, float]:
+    """Return the middle of the picture, a little beyond the fit, and its edge in 1/A.
+
+    Rings are a few pixels wide: in a small picture of the whole they cannot be seen.
+
+    Parameters
+    ----------
+    diagnostic
+        From `diagnostic_image`.
+    pixel_size
+        Effective pixel size of the spectrum, A.
+    fit_resolution
+        A; taken as 5 A where coarser, 3.3 A where finer, 4.5 A where not finite.
+    """
+    n = len(diagnostic)
+    limit = float(np.clip(fit_resolution, 3.3, 5.0)) if np.isfinite(fit_resolution) else 4.5
+    half = min(n // 2, round(1.15 / limit * n * pixel_size))
+    middle = slice(n // 2 - half, n // 2 + half)
+    return diagnostic[middle, middle], half / (n * pixel_size)
+
+
+def _smooth_along_rings(flat: FloatArray, pixel_size: float, p: CtfParameters) -> FloatArray:
+    """Return the right half (n, n // 2), smoothed along lines of equal phase, even in contrast."""
     n = flat.shape[0]
-    centre = n // 2
+    centre, step = n // 2, 1 / (n * pixel_size)
     source = gaussian_filter(flat.astype(np.float32), _BLUR, mode="wrap")
-    angles, radii = 2 * n, int(np.hypot(centre, centre)) + 2
-    step = 2 * np.pi / angles
-    azimuth, radius = np.arange(angles)[:, None] * step, np.arange(radii)[None, :]
+    # Half a turn, since the spectrum of a real image is point symmetric.
+    turn = np.pi / n
+    azimuth = np.arange(n)[:, None] * turn - 0.5 * np.pi
+    # To the corners, and a little farther since astigmatism stretches.
+    radii = np.arange(int(1.2 * np.hypot(centre, centre)) + 2, dtype=np.float64)
+    mean = equiphase_frequency((radii * step)[None, :] ** 2, azimuth, p) / step
+    radius = np.stack([np.interp(radii, row, radii) for row in np.maximum.accumulate(mean, axis=1)])
     rays = [centre + radius * np.sin(azimuth), centre + radius * np.cos(azimuth)]
     polar = map_coordinates(source, rays, order=1, mode="nearest")
-    polar = gaussian_filter1d(polar, np.deg2rad(_ARC) / step, axis=0, mode="wrap")
-    y, x = np.mgrid[:n, :n] - centre
-    back = [np.arctan2(y, x) % (2 * np.pi) / step, np.hypot(y, x)]
-    # A whole turn later comes the first ray again.
-    polar = np.concatenate([polar, polar[:1]])
-    return np.asarray(map_coordinates(polar, back, order=1, mode="nearest"))
-
-
-def _even_contrast(image: FloatArray) -> FloatArray:
-    """Return the image divided by the standard deviation of its neighbourhood in radius."""
-    n = image.shape[0]
-    y, x = np.mgrid[:n, :n] - n // 2
-    ring = np.rint(np.hypot(y, x)).astype(np.intp)
-    count = np.bincount(ring.ravel())
-    power = np.bincount(ring.ravel(), np.square(image, dtype=np.float64).ravel()) / count
+    polar = gaussian_filter1d(polar, np.deg2rad(_ARC) / turn, axis=0, mode="wrap")
     # Over a ring and its neighbours, since a ring alone is all bright or all dark.
-    deviation = np.sqrt(gaussian_filter1d(power, n / 40, mode="nearest"))
-    return np.asarray(image / np.maximum(deviation, 1e-9)[ring])
+    power = np.mean(np.square(polar, dtype=np.float64), axis=0)
+    polar /= np.sqrt(np.maximum(gaussian_filter1d(power, n / 80, mode="nearest"), 1e-18))
+    y, x = np.mgrid[:n, : n - centre]
+    y = y - centre
+    angle = np.arctan2(y, x)
+    where = equiphase_frequency((y * y + x * x) * step**2, angle, p) / step
+    # Half a turn later comes the first ray again.
+    polar = np.concatenate([polar, polar[:1]])
+    back = [(angle + 0.5 * np.pi) / turn, where]
+    return np.asarray(map_coordinates(polar, back, order=1, mode="nearest"))

@@ -3,32 +3,44 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
+from threadpoolctl import threadpool_limits
+
 from icefloe._types import AnyArray, FloatArray, Tensor
-from icefloe.ctf.curves import Curves, fit_resolution, make_curves, threshold_resolution
+from icefloe.ctf.curves import Curves, make_curves
 from icefloe.ctf.diagnostic import diagnostic_image
+from icefloe.ctf.elsewhere import best_fit, extended_fit, found_elsewhere
+from icefloe.ctf.judge import NO_RINGS, at_limit, believable, judge
 from icefloe.ctf.quality import figure_of_merit, flattened, ice_ring_density, iciness
-from icefloe.ctf.refine import Fit, refine
-from icefloe.ctf.samples import Optics, take_samples
-from icefloe.ctf.search import search
+from icefloe.ctf.resolution import (
+    aliasing_resolution,
+    ctffind_resolution,
+    fit_resolution,
+    threshold_resolution,
+)
+from icefloe.ctf.samples import CROSS, WIDE_CROSS, Optics, take_samples
 from icefloe.ctf.settings import CtfSettings
 from icefloe.ctf.spectrum import Spectrum, amplitude_to_spectrum, power_spectrum
+from icefloe.ctf.symptoms import STRONG_EDGE, find_symptoms
+from icefloe.ctf.uncertainty import CtfErrors, errors_of
 from icefloe.errors import SettingsError
 from icefloe.optics import CtfParameters
 
 __all__ = ["NO_RINGS", "CtfResult", "estimate_ctf", "estimate_ctf_from_spectrum"]
 
-# The flag of a spectrum without Thon rings; its defocus means nothing.
-NO_RINGS = "no Thon rings"
-# Of noise, of gradients, edges and particles without CTF the fit makes 1 to 6.5; of real
-# micrographs 20 and more (docs/ctf.md).
-_MIN_SNR = 9.0
 _FITTED = (
     "defocus_u", "defocus_v", "defocus_angle", "phase_shift", "astigmatism", "figure_of_merit",
-    "fit_resolution", "fit_resolution_03", "defocus_error",
+    "fit_resolution", "fit_resolution_03", "fit_resolution_ctffind", "aliasing_resolution",
+    "defocus_error", "defocus_u_error", "defocus_v_error", "astigmatism_error",
+    "defocus_angle_error", "phase_shift_error",
 )  # fmt: skip
+# A; where rings end so early, they may be those of another defocus or phase.
+_DOUBTFUL = 7.0
+# Where rings go on beyond the fitted range, it ends a little beyond them.
+_BEYOND = 0.9
 
 
 @dataclass(frozen=True)
@@ -42,42 +54,69 @@ class CtfResult:
     figure_of_merit
         Normalised correlation of the spectrum with ``|CTF|``, comparable with CTFFIND's.
     fit_resolution
-        A; to where rings are fitted by CTFFIND's rule; NaN where there are none.
+        A; to where rings are fitted, gaps tolerated; infinite where there are none.
     fit_resolution_03
         A; where the local correlation falls below 0.3.
-    defocus_error
-        Standard error of the mean defocus, A.
+    fit_resolution_ctffind
+        A; by the letter of CTFFIND's rule, which ends at the first dip.
+    aliasing_resolution
+        A; where rings become too narrow for the box; NaN if beyond Nyquist.
+    errors
+        Standard errors of the parameters.
     ice_ring
         RELION's rlnCtfIceRingDensity of our rotational average; NaN beyond Nyquist.
     iciness
         CTFFIND5's ratio of power at the ice ring; NaN beyond Nyquist.
     snr
         Signal to noise of all rings together.
+    fitted_to
+        A; fine end of the range that was fitted, beyond `high_resolution` where rings go on.
     pixel_size
         Pixel size of the micrograph, A.
     spectrum_pixel_size
         Effective pixel size of the spectrum, A.
     curves
         One-dimensional spectra.
-    diagnostic
-        (n, n), float32: measured and fitted rings side by side.
+    spectrum
+        What was fitted.
+    fitted_from
+        A; the coarse limit of the fit.
     flags
         What is doubtful; `NO_RINGS` marks a fit that must not be used.
+    advice
+        What a person could change.
     """
 
     parameters: CtfParameters
     figure_of_merit: float
     fit_resolution: float
     fit_resolution_03: float
-    defocus_error: float
+    fit_resolution_ctffind: float
+    aliasing_resolution: float
+    errors: CtfErrors
     ice_ring: float
     iciness: float
     snr: float
+    fitted_to: float
     pixel_size: float
     spectrum_pixel_size: float
     curves: Curves
-    diagnostic: FloatArray
+    spectrum: Spectrum = field(repr=False)
+    fitted_from: float
     flags: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
+
+    @cached_property
+    def diagnostic(self) -> FloatArray:
+        """Measured and fitted rings side by side, (n, n), float32."""
+        low, flat = self.fitted_from, flattened(self.spectrum, self.fitted_from)
+        p, high = self.parameters, self.fitted_to
+        return diagnostic_image(self.spectrum, flat, p, self.curves, low, high)
+
+    @property
+    def defocus_error(self) -> float:
+        """Standard error of the mean defocus, A."""
+        return self.errors.defocus
 
     @property
     def failed(self) -> bool:
@@ -99,6 +138,8 @@ class CtfResult:
             "figure_of_merit": self.figure_of_merit,
             "fit_resolution": self.fit_resolution,
             "fit_resolution_03": self.fit_resolution_03,
+            "fit_resolution_ctffind": self.fit_resolution_ctffind,
+            "aliasing_resolution": self.aliasing_resolution,
             "ice_ring": self.ice_ring,
             "iciness": self.iciness,
             "voltage": p.voltage,
@@ -106,11 +147,19 @@ class CtfResult:
             "amplitude_contrast": p.amplitude_contrast,
             "pixel_size": self.pixel_size,
             "spectrum_pixel_size": self.spectrum_pixel_size,
-            "defocus_error": self.defocus_error,
+            "snr": self.snr,
+            "fitted_to": self.fitted_to,
+            "defocus_error": self.errors.defocus,
+            "defocus_u_error": self.errors.defocus_u,
+            "defocus_v_error": self.errors.defocus_v,
+            "astigmatism_error": self.errors.astigmatism,
+            "defocus_angle_error": self.errors.angle,
+            "phase_shift_error": self.errors.phase_shift,
         }
         out: dict[str, Any] = {k: _finite(v) for k, v in plain.items()}
         if self.failed:
             out |= dict.fromkeys(_FITTED)
+        out["advice"] = list(self.advice)
         out["curves"] = {
             name: [_finite(round(float(v), 6)) for v in values]
             for name, values in asdict(self.curves).items()
@@ -199,44 +248,60 @@ def _optics(voltage: float, cs: float, amplitude_contrast: float) -> Optics:
 def _estimate(
     spectrum: Spectrum, optics: Optics, settings: CtfSettings, pixel_size: float
 ) -> CtfResult:
+    # With more threads BLAS rounds differently, and matrices of this size are slower.
+    with threadpool_limits(1, "blas"):
+        return _judged(spectrum, optics, settings, pixel_size)
+
+
+def _judged(
+    spectrum: Spectrum, optics: Optics, settings: CtfSettings, pixel_size: float
+) -> CtfResult:
     low, high = settings.low_resolution, settings.high_resolution
-    samples = take_samples(spectrum, low, high)
-    starts = search(samples, optics, settings)
-    fits = [refine(samples, optics, s, settings) for s in starts if s.score > 0.8 * starts[0].score]
-    fit = max(fits, key=lambda f: f.snr)
+    symptoms = find_symptoms(spectrum, low, high)
+    cross = WIDE_CROSS if symptoms.edges > STRONG_EDGE else CROSS
+    asked = samples = take_samples(spectrum, low, high, cross)
+    fit = best_fit(samples, optics, settings)
+    curves = make_curves(spectrum, fit.parameters, low)
+    if settings.extend_range and believable(fit):
+        seen = fit_resolution(curves, fit.parameters, low)
+        if seen < high:
+            wider = take_samples(spectrum, low, _BEYOND * seen, cross)
+            again = extended_fit(wider, optics, settings, fit)
+            if again is not fit:
+                fit, samples = again, wider
+                curves = make_curves(spectrum, fit.parameters, low)
     p = fit.parameters
-    curves = make_curves(spectrum, p, low)
     flat = flattened(spectrum, low)
     result = CtfResult(
         parameters=p,
         figure_of_merit=figure_of_merit(spectrum, flat, p, low, high),
-        fit_resolution=fit_resolution(curves),
+        fit_resolution=fit_resolution(curves, p, low),
         fit_resolution_03=threshold_resolution(curves, low),
-        defocus_error=fit.defocus_error,
+        fit_resolution_ctffind=ctffind_resolution(curves),
+        aliasing_resolution=aliasing_resolution(curves, p),
+        errors=errors_of(p, fit.covariance),
         ice_ring=ice_ring_density(spectrum, flat),
         iciness=iciness(spectrum),
         snr=fit.snr,
         pixel_size=pixel_size,
         spectrum_pixel_size=spectrum.pixel_size,
         curves=curves,
-        diagnostic=diagnostic_image(spectrum, flat, p, curves, low, high),
+        fitted_to=samples.resolution,
+        spectrum=spectrum,
+        fitted_from=low,
     )
-    return replace(result, flags=_flags(result, fit, settings))
-
-
-def _flags(result: CtfResult, fit: Fit, settings: CtfSettings) -> tuple[str, ...]:
-    p = result.parameters
-    if fit.snr < _MIN_SNR or result.figure_of_merit <= 0:
-        return (NO_RINGS,)
-    flags = []
-    margin = 1.5 * settings.defocus_step
-    if not settings.defocus_min + margin < p.defocus < settings.defocus_max - margin:
-        flags.append("defocus at the limit of the search")
-    if p.astigmatism > settings.max_astigmatism:
-        flags.append("astigmatism beyond its limit")
-    if result.fit_resolution > 10:
-        flags.append("rings fitted to a low resolution only")
-    return tuple(flags)
+    trusted = believable(fit, result.figure_of_merit, result.fit_resolution)
+    doubtful = not trusted or result.fit_resolution > _DOUBTFUL or at_limit(fit, settings)
+    verdict = judge(
+        fit,
+        settings,
+        symptoms,
+        figure_of_merit=result.figure_of_merit,
+        fit_resolution=result.fit_resolution,
+        aliasing_resolution=result.aliasing_resolution,
+        better=found_elsewhere(asked, optics, settings, fit) if doubtful else "",
+    )
+    return replace(result, flags=verdict.flags, advice=verdict.advice)
 
 
 def _finite(value: float) -> float | None:

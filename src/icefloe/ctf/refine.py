@@ -18,6 +18,7 @@ from icefloe._types import FloatArray
 from icefloe.ctf.samples import Optics, Samples
 from icefloe.ctf.search import Candidate
 from icefloe.ctf.settings import CtfSettings
+from icefloe.ctf.sums import DATA, ONE, SLOPES, WAVE, RingSums, column, weighted_fit
 from icefloe.optics import CtfParameters, wavelength
 
 __all__ = ["Fit", "refine"]
@@ -37,10 +38,19 @@ class Fit:
     ----------
     parameters
         The optics found.
-    defocus_error
-        Standard error of the mean defocus, A, from the curvature of the sum of squares.
+    covariance
+        (4, 4), from the curvature of the sum of squares: of the mean defocus, of a and b (A; the
+        astigmatism is ``2 |(a, b)|``), and of the phase shift (radians); 0 for what was not free.
     snr
         Signal to noise of all Thon rings together: the square root of the fall of chi^2.
+    band_snr
+        (3,), the same for thirds of the rings, counted by their phase from low to high frequency;
+        negative where the model makes chi^2 rise.
+    direction
+        Modulus of the mean of ``exp(2 i azimuth)`` weighted by the fall of chi^2: near 0 for
+        rings all round, 1 for rings in one direction only.
+    phase_offset, phase_offset_error
+        Phase shift, degrees, by which the rings would fit better, to first order; 0 if it is free.
     envelope
         (r,), modulation E of the log power by Thon rings.
     background
@@ -50,15 +60,25 @@ class Fit:
     """
 
     parameters: CtfParameters
-    defocus_error: float
+    covariance: FloatArray
     snr: float
+    band_snr: tuple[float, float, float]
+    direction: float
+    phase_offset: float
+    phase_offset_error: float
     envelope: FloatArray
     background: FloatArray
     cost: float
 
 
-def refine(samples: Samples, optics: Optics, start: Candidate, settings: CtfSettings) -> Fit:
-    """Return the least-squares CTF nearest to `start`."""
+def refine(
+    samples: Samples,
+    optics: Optics,
+    start: Candidate,
+    settings: CtfSettings,
+    rounds: int = _ROUNDS,
+) -> Fit:
+    """Return the least-squares CTF nearest to `start`; 3 rounds do where the start is a fit."""
     half = 0.5 * start.astigmatism
     p = np.array(
         [
@@ -69,15 +89,16 @@ def refine(samples: Samples, optics: Optics, start: Candidate, settings: CtfSett
         ]
     )
     n_free = 4 if settings.phase_shift else 3
-    state = _State(samples, optics, settings, p[0])
-    for _ in range(_ROUNDS):
-        state.update(p)
+    state = _State(samples, optics, settings, p)
+    for _ in range(rounds):
+        state.update()
         for _ in range(_STEPS):
             step = state.step(p, n_free)
             p = p + step
+            state.move(p)
             if abs(step[0]) < 0.1 and abs(step[3]) < 1e-4:
                 break
-    state.update(p)
+    state.update()
     return state.result(p, n_free)
 
 
@@ -85,8 +106,9 @@ class _State:
     """Envelope, background and weights around the current parameters."""
 
     def __init__(
-        self, samples: Samples, optics: Optics, settings: CtfSettings, defocus: float
+        self, samples: Samples, optics: Optics, settings: CtfSettings, p: FloatArray
     ) -> None:
+        defocus = float(p[0])
         self.samples, self.optics, self.settings = samples, optics, settings
         self.lam = wavelength(optics.voltage)
         self.count = np.maximum(samples.ring_sum(np.ones_like(samples.k2)), 1e-9)
@@ -99,9 +121,15 @@ class _State:
         self.weight = np.ones_like(samples.ring_k)
         self.sigma2 = 1.0
         self.envelope = np.exp(-0.5 * 100.0 * samples.ring_k**2)
-        self.background = np.zeros_like(samples.k2)
         self.symmetric = np.zeros_like(samples.ring_k)
         self.first = True
+        self.sums = RingSums(samples)
+        self.move(p)
+
+    def move(self, p: FloatArray) -> None:
+        """Go to other parameters."""
+        m, dm = self.wave(p)
+        self.sums.put_wave(m, 2 * dm, dm * self.slope)
 
     def wave(self, p: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return m and its derivative by the phase 2 chi, (m,)."""
@@ -111,64 +139,67 @@ class _State:
         fade = self.damping[s.ring]
         return -np.cos(phase) * fade, np.sin(phase) * fade
 
-    def project(self, values: FloatArray) -> FloatArray:
-        """Return values (m,) without what the background could describe."""
-        return values - self._smooth(values)[0]
+    def background(self, moments: FloatArray) -> FloatArray:
+        """Return the background (..., r, 3) of values with these sums (..., r, 3) over rings.
 
-    def _smooth(self, values: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the background of values (m,) and its symmetric part (r,)."""
-        s = self.samples
+        A factor for each of 1, cos 2t and sin 2t; the isotropic part is fitted first.
+        """
         w = self.weight * self.count
-        symmetric = _fit(self.basis, w, s.ring_sum(values) / self.count)
-        rest = values - symmetric[s.ring]
-        out = symmetric[s.ring]
-        for wave in (s.cos2, s.sin2):
-            part = _fit(self.two_fold, w, 2 * s.ring_sum(rest * wave) / self.count)
-            out = out + part[s.ring] * wave
-        return out, symmetric
+        out = np.empty_like(moments)
+        out[..., 0] = weighted_fit(self.basis, w, moments[..., 0] / self.count)
+        for i in (1, 2):
+            rest = moments[..., i] - out[..., 0] * self.sums.products[:, ONE, i]
+            out[..., i] = weighted_fit(self.two_fold, w, 2 * rest / self.count)
+        return out
 
-    def update(self, p: FloatArray) -> None:
+    def project(self, values: FloatArray) -> FloatArray:
+        """Return values (..., r, 9) without what the background could describe."""
+        out = values.copy()
+        out[..., :3] -= self.background(self.sums.moments(values))
+        return out
+
+    def pixels(self, values: FloatArray) -> FloatArray:
+        """Return the pixels (m,) of values (r, 9)."""
+        return np.asarray(np.einsum("mi,mi->m", self.sums.columns, values[self.samples.ring]))
+
+    def update(self) -> None:
         """Estimate background, envelope and weights at the parameters."""
-        s = self.samples
-        m, _ = self.wave(p)
+        sums, ones = self.sums, np.ones_like(self.envelope)
+        data, wave = column(DATA, ones), column(WAVE, ones)
         for _ in range(2 if self.first else 1):
-            fitted = self.envelope[s.ring] * m
             if self.first:  # the scale of the first envelope is not known yet
-                y, f = self.project(s.log_power), self.project(fitted)
-                self.envelope = self.envelope * max(
-                    float(np.sum(y * f)) / max(float(np.sum(f * f)), 1e-12), 1e-3
-                )
-                fitted = self.envelope[s.ring] * m
+                y, f = self.project(data), self.project(self.envelope[:, None] * wave)
+                top, bottom = float(np.sum(sums.inner(y, f))), float(np.sum(sums.inner(f, f)))
+                self.envelope = self.envelope * max(top / max(bottom, 1e-12), 1e-3)
                 self.first = False
-            self.background, self.symmetric = self._smooth(s.log_power - fitted)
-            y = s.log_power - self.background
-            top = self.smoother @ s.ring_sum(y * m)
-            bottom = self.smoother @ s.ring_sum(m * m)
-            self.envelope = np.maximum(top / np.maximum(bottom, 1e-9), 0.0)
-        residual = y - self.envelope[s.ring] * m
-        self.sigma2 = max(float(np.mean(residual**2)), 1e-12)
+            background = self.background(sums.moments(data - self.envelope[:, None] * wave))
+            self.symmetric = background[:, 0]
+            y = data.copy()
+            y[:, :3] -= background
+            strength = self.smoother @ sums.inner(y, wave)
+            norm = self.smoother @ sums.inner(wave, wave)
+            self.envelope = np.maximum(strength / np.maximum(norm, 1e-9), 0.0)
+        residual = y - self.envelope[:, None] * wave
+        pixels = len(self.samples.k2)
+        self.sigma2 = max(float(np.sum(sums.inner(residual, residual))) / pixels, 1e-12)
         # A ring whose mean misfits, for instance at a peak of the particle's form factor, has an
         # error that its many pixels share; it counts for less.
-        misfit = np.square(s.ring_sum(residual) / self.count) - self.sigma2 / self.count
+        misfit = np.square(sums.moments(residual)[:, 0] / self.count) - self.sigma2 / self.count
         shared = np.convolve(np.pad(np.maximum(misfit, 0), 2, mode="edge"), np.ones(5) / 5, "valid")
         self.weight = 1 / (self.sigma2 + self.count * shared)
 
     def normal(self, p: FloatArray, n_free: int) -> tuple[FloatArray, FloatArray]:
         """Return the normal matrix and the gradient of half the chi^2, prior included."""
-        s = self.samples
-        m, dm = self.wave(p)
-        e = self.envelope[s.ring]
-        residual = self.project(s.log_power - e * m)
-        base = e * dm
-        columns = [base * self.slope]
-        columns += [columns[0] * s.cos2, columns[0] * s.sin2]
-        if n_free == 4:
-            columns.append(2 * base)
-        jacobian = np.stack([self.project(c) for c in columns])
-        weighted = jacobian * self.weight[s.ring]
+        ones = np.ones_like(self.envelope)
+        columns = [column(i, self.envelope) for i in SLOPES[:n_free]]
+        rest = column(DATA, ones) - column(WAVE, self.envelope)
+        projected = self.project(np.stack([*columns, rest]))
         # Not as products of matrices, whose last digits depend on the number of threads.
-        matrix = np.einsum("im,jm->ij", weighted, jacobian, optimize=False)
-        gradient = np.einsum("im,m->i", weighted, residual, optimize=False)
+        products = np.einsum(
+            "irk,rkl,r->irl", projected[:-1], self.sums.products, self.weight, optimize=False
+        )
+        both = np.einsum("irl,jrl->ij", products, projected, optimize=False)
+        matrix, gradient = both[:, :-1].copy(), both[:, -1].copy()
         if self.settings.astigmatism_prior > 0:
             # (U - V) / sd is 2 |(a, b)| / sd.
             stiff = (2 / self.settings.astigmatism_prior) ** 2
@@ -190,17 +221,20 @@ class _State:
 
     def result(self, p: FloatArray, n_free: int) -> Fit:
         s = self.samples
-        m, _ = self.wave(p)
-        fitted = self.project(self.envelope[s.ring] * m)
-        y = self.project(s.log_power)
-        w = self.weight[s.ring]
-        gain = float(np.sum(w * (2 * y * fitted - fitted * fitted)))
+        fitted = self.pixels(self.project(column(WAVE, self.envelope)))
+        y = self.pixels(self.project(column(DATA, np.ones_like(self.envelope))))
+        fall = self.weight[s.ring] * (2 * y * fitted - fitted * fitted)
+        gain = float(np.sum(fall))
         rest = y - fitted
-        matrix, _ = self.normal(p, n_free)
-        try:
-            error = math.sqrt(max(float(np.linalg.inv(matrix)[0, 0]), 0.0))
-        except np.linalg.LinAlgError:
-            error = math.inf
+        matrix, gradient = self.normal(p, 4)
+        covariance = np.zeros((4, 4))
+        covariance[:n_free, :n_free] = _inverse(matrix[:n_free, :n_free])
+        offset, offset_error = 0.0, 0.0
+        if n_free == 3:
+            whole = _inverse(matrix)
+            offset_error = math.degrees(math.sqrt(whole[3, 3]))
+            if math.isfinite(offset_error):
+                offset = math.degrees(float(np.einsum("i,i", whole[3], gradient)))
         astigmatism = 2 * math.hypot(p[1], p[2])
         angle = 0.5 * math.degrees(math.atan2(p[2], p[1]))
         phase = math.degrees(p[3]) if self.settings.phase_shift else 0.0
@@ -208,14 +242,40 @@ class _State:
             float(p[0] + 0.5 * astigmatism), float(p[0] - 0.5 * astigmatism), angle, phase
         )
         variance = float(np.median(np.abs(rest))) / 0.6745
+        towards = math.hypot(float(np.sum(fall * s.cos2)), float(np.sum(fall * s.sin2)))
         return Fit(
             parameters,
-            error,
+            covariance,
             math.sqrt(max(gain, 0.0)),
+            self.bands(s.ring_sum(fall), float(p[0])),
+            min(towards / max(gain, 1e-12), 1.0),
+            offset,
+            offset_error,
             self.envelope,
             self.symmetric,
             float(np.mean(rest**2)) / max(variance**2, 1e-12),
         )
+
+    def bands(self, fall: FloatArray, defocus: float) -> tuple[float, float, float]:
+        """Return the signal to noise of thirds of the phase, for the fall of chi^2 by rings."""
+        k2 = np.square(self.samples.ring_k)
+        turns = k2 * abs(defocus - 0.5 * self.lam**2 * self.optics.cs * 1e7 * k2)
+        share = np.cumsum(np.abs(np.gradient(turns)))
+        third = np.minimum((3 * share / share[-1]).astype(np.intp), 2)
+        sums = np.bincount(third, fall, minlength=3)
+        low, middle, high = np.sign(sums) * np.sqrt(np.abs(sums))
+        return float(low), float(middle), float(high)
+
+
+def _inverse(matrix: FloatArray) -> FloatArray:
+    """Return the inverse of a normal matrix; infinite variances where it has none."""
+    try:
+        inverse = np.linalg.inv(matrix)
+    except np.linalg.LinAlgError:
+        inverse = np.diag(np.full(len(matrix), math.inf))
+    if not np.all(np.diag(inverse) >= 0):
+        inverse = np.diag(np.full(len(matrix), math.inf))
+    return np.asarray(inverse)
 
 
 def _spline_basis(k: FloatArray, intervals: int) -> FloatArray:
@@ -228,14 +288,6 @@ def _spline_basis(k: FloatArray, intervals: int) -> FloatArray:
     inner = np.linspace(k[0], k[-1] * (1 + 1e-9), intervals + 1)
     knots = np.r_[[inner[0]] * 3, inner, [inner[-1]] * 3]
     return np.asarray(BSpline.design_matrix(k, knots, 3).toarray())
-
-
-def _fit(basis: FloatArray, weight: FloatArray, values: FloatArray) -> FloatArray:
-    """Return the weighted least-squares fit of `values` (r,) by the columns of `basis`."""
-    weighted = basis * weight[:, None]
-    matrix = weighted.T @ basis
-    matrix += np.eye(len(matrix)) * (1e-10 * np.trace(matrix) / len(matrix))
-    return np.asarray(basis @ np.linalg.solve(matrix, weighted.T @ values))
 
 
 def _ring_smoother(samples: Samples, defocus: float, lam: float) -> FloatArray:

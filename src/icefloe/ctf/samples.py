@@ -9,19 +9,22 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
-from icefloe._types import FloatArray
+from icefloe._types import AnyArray, FloatArray
 from icefloe.ctf.sampling import lag_window
 from icefloe.ctf.spectrum import Spectrum
 from icefloe.errors import SettingsError
 from icefloe.optics import CtfParameters, wavelength
 
-__all__ = ["Optics", "Samples", "take_samples"]
+__all__ = ["CROSS", "WIDE_CROSS", "Optics", "Samples", "take_samples"]
 
 # Pixels left and right of the axes that are not fitted: edges, and rows of the detector.
-_CROSS = 5
+CROSS = 5
+# The same where the image has edges so strong that the cross spreads.
+WIDE_CROSS = 16
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Samples:
     cos2, sin2
         (m,), cosine and sine of twice the azimuth.
     ring
-        (m,), index of the ring a pixel belongs to.
+        (m,), index of the ring a pixel belongs to, in rising order.
     ring_k
         (r,), frequency of the rings, 1/A.
     step
@@ -77,9 +80,21 @@ class Samples:
     ring_k: FloatArray
     step: float
 
+    @property
+    def resolution(self) -> float:
+        """Resolution of the last ring, A."""
+        return float(1 / self.ring_k[-1])
+
+    @cached_property
+    def _borders(self) -> tuple[AnyArray, AnyArray]:
+        """Where each ring begins, and whether it has pixels."""
+        count = np.bincount(self.ring, minlength=len(self.ring_k))
+        return np.minimum(np.cumsum(count) - count, len(self.ring) - 1), count > 0
+
     def ring_sum(self, values: FloatArray) -> FloatArray:
-        """Return the sums (r,) of values (m,) over rings."""
-        return np.asarray(np.bincount(self.ring, values, minlength=len(self.ring_k)), np.float64)
+        """Return the sums (..., r) of values (..., m) over rings."""
+        start, filled = self._borders
+        return np.asarray(np.add.reduceat(values, start, axis=-1) * filled, np.float64)
 
     def damping(self, defocus: FloatArray | float, lam: float) -> FloatArray:
         """Return (..., r) what is left of Thon rings that become too narrow for the box."""
@@ -88,8 +103,10 @@ class Samples:
         return np.maximum(lag_window(ripple, 1, 1 / self.step), 0.02)
 
 
-def take_samples(spectrum: Spectrum, low_resolution: float, high_resolution: float) -> Samples:
-    """Return the pixels between two resolutions (A, coarse and fine).
+def take_samples(
+    spectrum: Spectrum, low_resolution: float, high_resolution: float, cross: int = CROSS
+) -> Samples:
+    """Return the pixels between two resolutions (A, coarse and fine), without a cross.
 
     Raises
     ------
@@ -113,22 +130,24 @@ def take_samples(spectrum: Spectrum, low_resolution: float, high_resolution: flo
     ring = np.rint(np.sqrt(k2) / step).astype(np.intp)
     iy = np.abs(np.rint(ky / step))
     ix = np.rint(kx / step)
-    keep = (ring >= first) & (ring <= last) & (iy > _CROSS) & (ix > _CROSS)
-    kept_ring = ring[keep] - first
-    azimuth = np.arctan2(*np.broadcast_arrays(ky, kx))[keep]
-    log_power = _capped(np.log(spectrum.power[keep].astype(np.float64)), kept_ring)
+    keep = np.flatnonzero((ring >= first) & (ring <= last) & (iy > cross) & (ix > cross))
+    keep = keep[np.argsort(ring.ravel()[keep], kind="stable")]
+    y, x = ky[keep // ring.shape[1], 0], kx[0, keep % ring.shape[1]]
+    kept_ring = ring.ravel()[keep] - first
+    kept_k2 = k2.ravel()[keep]
+    log_power = _capped(np.log(spectrum.power.ravel()[keep].astype(np.float64)), kept_ring)
     return Samples(
         log_power,
-        k2[keep],
-        np.cos(2 * azimuth),
-        np.sin(2 * azimuth),
+        kept_k2,
+        (x * x - y * y) / kept_k2,
+        2 * x * y / kept_k2,
         kept_ring,
         np.arange(first, last + 1) * step,
         step,
     )
 
 
-def _capped(values: FloatArray, ring: FloatArray) -> FloatArray:
+def _capped(values: FloatArray, ring: AnyArray) -> FloatArray:
     """Return values limited to 4 standard deviations about their ring's mean.
 
     Crystals of ice or gold make single pixels hundreds of times brighter than their ring.

@@ -27,6 +27,7 @@ _DEGREE = 5
 # refinement then measures how fast they really do.
 _BFACTOR = 100.0
 _ASTIGMATISM_STEP = 200.0
+# A divisor of the number of sectors.
 _ANGLES = 12
 
 
@@ -82,7 +83,10 @@ def search(samples: Samples, optics: Optics, settings: CtfSettings) -> list[Cand
         span = settings.phase_shift_max - settings.phase_shift_min
         steps = max(1, math.ceil(span / settings.phase_shift_step))
         degrees = settings.phase_shift_min + span * np.arange(steps + 1) / steps
-        best = [np.max(_combine(table, d, 0.0, 0.0, settings)) for d in np.radians(degrees)]
+        best = []
+        for phase in np.radians(degrees):
+            dot, norm2 = table.at_phase(phase)
+            best.append(np.max(_scores(table, dot.sum(axis=0), norm2.sum(axis=0), settings)))
         # The full search over astigmatism runs for the few best phases only.
         phases = [math.radians(degrees[i]) for i in np.argsort(best)[::-1][:4]]
     found: list[Candidate] = []
@@ -118,65 +122,68 @@ def _tabulate(samples: Samples, optics: Optics, settings: CtfSettings) -> _Table
 
     x = np.linspace(-1, 1, rings)
     basis = np.polynomial.legendre.legvander(x, _DEGREE)
-    dot = np.empty((2, _SECTORS, len(defoci)))
-    gram = np.empty((3, _SECTORS, len(defoci)))
-    energy = 0.0
-    for s in range(_SECTORS):
-        weight = np.sqrt(count[s])
-        q = np.linalg.qr(basis * weight[:, None])[0]
-        values = weight * data[s]
-        values = values - q @ (q.T @ values)
-        energy += float(values @ values)
-        c, n = waves * weight
-        dot[0, s], dot[1, s] = c @ values, n @ values
-        cq, nq = c @ q, n @ q
-        for i, (a, b, aq, bq) in enumerate(((c, c, cq, cq), (c, n, cq, nq), (n, n, nq, nq))):
-            gram[i, s] = np.einsum("dk,dk->d", a, b) - np.einsum("dk,dk->d", aq, bq)
-    return _Table(defoci, dot, gram, energy, _SECTORS * rings)
+    weight = np.sqrt(count)
+    q = np.linalg.qr(basis * weight[:, :, None])[0]
+    values = weight * data
+    values -= np.einsum("srj,sj->sr", q, np.einsum("srj,sr->sj", q, values))
+    # Sums over the rings of all sectors and defoci at once, (2, sectors, defoci).
+    dot = np.swapaxes(waves @ (weight * values).T, 1, 2)
+    background = waves @ np.swapaxes(q * weight[:, :, None], 0, 1).reshape(rings, -1)
+    c, n = background.reshape(2, len(defoci), _SECTORS, _DEGREE + 1)
+    gram = np.stack(
+        [
+            count @ (a * b).T - np.einsum("dsj,dsj->sd", aq, bq)
+            for a, b, aq, bq in (
+                (waves[0], waves[0], c, c),
+                (waves[0], waves[1], c, n),
+                (waves[1], waves[1], n, n),
+            )
+        ]
+    )
+    return _Table(defoci, dot, gram, float(np.sum(values**2)), _SECTORS * rings)
 
 
-def _combine(
-    table: _Table, phase: float, astigmatism: float, angle: float, settings: CtfSettings
-) -> FloatArray:
-    """Return the score of every mean defocus at one astigmatism (A, radians) and phase."""
-    dot, norm2 = table.at_phase(phase)
-    return _paths(dot, norm2, table, astigmatism, angle, settings)
-
-
-def _paths(
-    dot: FloatArray,
-    norm2: FloatArray,
-    table: _Table,
-    astigmatism: float,
-    angle: float,
-    settings: CtfSettings,
-) -> FloatArray:
-    centre = (np.arange(_SECTORS) + 0.5) * np.pi / _SECTORS
-    offset = 0.5 * astigmatism * np.cos(2 * (centre - angle)) / settings.defocus_step
-    n = len(table.defoci)
-    index = np.arange(n)[None, :] + np.rint(offset).astype(np.intp)[:, None]
-    inside = np.all((index >= 0) & (index < n), axis=0)
+def _scores(table: _Table, dot: FloatArray, norm2: FloatArray, settings: CtfSettings) -> FloatArray:
+    """Return the correlation (..., defoci) for sums over sectors; -1 outside the search."""
     mean = table.defoci
-    inside &= (mean >= settings.defocus_min) & (mean <= settings.defocus_max)
-    index = np.clip(index, 0, n - 1)
-    rows = np.arange(_SECTORS)[:, None]
-    norm = np.sqrt(np.maximum(norm2[rows, index].sum(axis=0), 1e-12) * max(table.energy, 1e-12))
-    score = dot[rows, index].sum(axis=0) / norm
-    if settings.astigmatism_prior > 0:
-        # A Gaussian prior on a correlation of N values, to first order.
-        score = score - (astigmatism / settings.astigmatism_prior) ** 2 / (2 * table.n_values)
-    return np.asarray(np.where(inside, score, -1.0))
+    wanted = (mean >= settings.defocus_min) & (mean <= settings.defocus_max)
+    norm = np.sqrt(np.maximum(norm2, 1e-12) * max(table.energy, 1e-12))
+    return np.asarray(np.where(wanted, dot / norm, -1.0))
+
+
+def _path_scores(table: _Table, phase: float, settings: CtfSettings) -> FloatArray:
+    """Return the scores (astigmatisms, axes, defoci) of all paths at a phase shift (radians)."""
+    step, n = settings.defocus_step, len(table.defoci)
+    amounts = np.arange(math.floor(settings.max_astigmatism / _ASTIGMATISM_STEP) + 1)
+    reach = math.ceil(0.5 * settings.max_astigmatism / step) + 1
+    padded = np.zeros((_SECTORS, 2, n + 2 * reach))
+    padded[:, :, reach : reach + n] = np.stack(table.at_phase(phase), axis=1)
+    # Axes lie on borders of sectors, so a path shifts the two sectors at equal distance from its
+    # axis alike, and those of all axes: (pairs, 2, axes, defoci) are shifted as whole rows.
+    axis = np.arange(_ANGLES) * (_SECTORS // _ANGLES)
+    pair = np.arange(_SECTORS // 2)[:, None]
+    pairs = padded[(axis + pair) % _SECTORS] + padded[(axis - 1 - pair) % _SECTORS]
+    pairs = np.ascontiguousarray(np.swapaxes(pairs, 1, 2))
+    cosine = np.cos((2 * pair[:, 0] + 1) * np.pi / _SECTORS)
+    index = np.arange(n)
+    out = np.empty((len(amounts), _ANGLES, n))
+    for i, astigmatism in enumerate(amounts * _ASTIGMATISM_STEP):
+        shift = np.rint(0.5 * astigmatism * cosine / step).astype(np.intp)
+        total = np.zeros((2, _ANGLES, n))
+        for rows, first in zip(pairs, (shift + reach).tolist(), strict=True):
+            total += rows[:, :, first : first + n]
+        score = _scores(table, total[0], total[1], settings)
+        if settings.astigmatism_prior > 0:
+            # A Gaussian prior on a correlation of N values, to first order.
+            score -= (astigmatism / settings.astigmatism_prior) ** 2 / (2 * table.n_values)
+        inside = (index + shift.min() >= 0) & (index + shift.max() < n)
+        out[i] = np.where(inside, score, -1.0)
+    return out
 
 
 def _search_phase(table: _Table, phase: float, settings: CtfSettings) -> list[Candidate]:
-    dot, norm2 = table.at_phase(phase)
-    steps = math.floor(settings.max_astigmatism / _ASTIGMATISM_STEP)
-    grid = [(0.0, 0.0)] + [
-        (a * _ASTIGMATISM_STEP, j * math.pi / _ANGLES)
-        for a in range(1, steps + 1)
-        for j in range(_ANGLES)
-    ]
-    scores = np.stack([_paths(dot, norm2, table, a, t, settings) for a, t in grid])
+    scores = _path_scores(table, phase, settings)
+    scores = scores.reshape(-1, scores.shape[-1])
     best = np.argmax(scores, axis=0)
     top = scores[best, np.arange(scores.shape[1])]
     peaks: list[int] = []
@@ -189,8 +196,8 @@ def _search_phase(table: _Table, phase: float, settings: CtfSettings) -> list[Ca
     return [
         Candidate(
             float(table.defoci[i]),
-            grid[best[i]][0],
-            grid[best[i]][1],
+            float(best[i] // _ANGLES) * _ASTIGMATISM_STEP,
+            float(best[i] % _ANGLES) * math.pi / _ANGLES,
             math.degrees(phase),
             float(top[i]),
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from icefloe.errors import SettingsError
@@ -20,6 +22,10 @@ class CtfSettings(BaseModel):
     )
     high_resolution: float = Field(
         5.0, gt=0, description="Fine limit of the frequencies that are fitted, A."
+    )
+    extend_range: bool = Field(
+        True,
+        description="Fit again to where rings are seen beyond high_resolution; false keeps to it.",
     )
     defocus_min: float = Field(
         5000.0, description="Smallest defocus that is looked for, A; underfocus is positive."
@@ -41,6 +47,17 @@ class CtfSettings(BaseModel):
     phase_shift_max: float = Field(180.0, description="Largest phase shift, degrees.")
     phase_shift_step: float = Field(
         10.0, gt=0, le=45, description="Step of the phase-shift search, degrees."
+    )
+    local: Literal["auto", "on", "off"] = Field(
+        "auto",
+        description="Fit the defocus over the micrograph, for every particle: 'auto' uses it "
+        "where it varies beyond doubt, 'on' always, 'off' never.",
+    )
+    max_tilt: float = Field(
+        65.0, gt=0, le=75, description="Largest tilt of the specimen that is looked for, degrees."
+    )
+    thickness: bool = Field(
+        False, description="Fit the thickness of the specimen from the node of its rings too."
     )
 
     @model_validator(mode="after")

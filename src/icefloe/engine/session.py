@@ -113,7 +113,7 @@ class Session:
             A file that the settings name is missing or unusable.
         """
         data = self.settings.data
-        for listed in (data.gain, data.defects):
+        for listed in (data.gain, data.defects, data.dose_file):
             if listed is not None:
                 identify(self.project.locate(listed), listed)
         self.gain()

@@ -16,8 +16,9 @@ __all__ = ["Changes", "change_settings", "open_or_create"]
 # New values by section and key.
 Changes = Mapping[str, Mapping[str, Any]]
 
-# Either of them gives the dose: whoever sets one means that the other no longer counts.
-_EITHER = {"dose_per_frame": "total_dose", "total_dose": "dose_per_frame"}
+# Each of them gives the dose: whoever sets one means that the others no longer count.
+_DOSES = ("dose_per_frame", "total_dose", "dose_file")
+_FILES = ("gain", "defects", "dose_file")
 
 
 def open_or_create(
@@ -54,9 +55,9 @@ def change_settings(
     for section, entries in changes.items():
         target = content.setdefault(section, {})
         for key, value in entries.items():
-            if section == "data" and key in _EITHER:
-                target[_EITHER[key]] = None
-            if section == "data" and key in ("gain", "defects") and value:
+            if section == "data" and key in _DOSES:
+                target.update({other: None for other in _DOSES if other != key})
+            if section == "data" and key in _FILES and value:
                 value = project.listed(project.locate(value))
             target[key] = value
     changed = build_settings(SessionSettings, content, "These settings")

@@ -27,7 +27,6 @@ from icefloe.engine.outputs import (
     preview_output,
     text_output,
 )
-from icefloe.engine.preview import spectrum_preview
 from icefloe.engine.stage import Outcome, Output, Stage, StopRunError, Work
 from icefloe.errors import MissingMetadataError
 
@@ -80,7 +79,7 @@ class MotionStage:
     """Aligns and sums the frames of a movie."""
 
     name = "motion"
-    version = 1
+    version = 2
 
     def upstream(self, session: Session, kind: str) -> tuple[str, ...] | None:
         return ("import",) if kind == "movie" else None
@@ -163,7 +162,7 @@ class CtfStage:
     """Fits the CTF, to the aligned frame groups' spectrum or to a finished micrograph."""
 
     name = "ctf"
-    version = 1
+    version = 2
 
     def upstream(self, session: Session, kind: str) -> tuple[str, ...] | None:
         return ("motion",) if kind == "movie" else ("import",)
@@ -180,7 +179,9 @@ class CtfStage:
             image_of(work)
 
     def run(self, work: Work) -> Outcome:
-        from icefloe.ctf import estimate_ctf, estimate_ctf_from_spectrum
+        from icefloe.ctf import estimate_ctf, estimate_ctf_from_spectrum, further_numbers
+        from icefloe.ctf.diagnostic import visible_part
+        from icefloe.ctf.view import ctf_view
         from icefloe.interop.relion_ctf import ctffind_avrot_text, ctffind_text
 
         data, settings = work.session.settings.data, work.session.settings.ctf
@@ -197,8 +198,15 @@ class CtfStage:
             size = work.numbers["import"]["pixel_size"]
             device = work.session.device
             result = estimate_ctf(image_of(work), pixel_size=size, device=device, **optics)
-        numbers = result.numbers()
+        result, further = further_numbers(
+            result, image_of(work), pixel_size=pixel_size_of(work), settings=settings
+        )
+        numbers = result.numbers() | further
         diagnostic = np.asarray(result.diagnostic, dtype=np.float32)
+        spectrum = result.spectrum
+        view = ctf_view(spectrum, result.parameters, settings, fitted_to=result.fitted_to)
+        part, view["edge"] = visible_part(diagnostic, spectrum.pixel_size, result.fit_resolution)
+        numbers["view"] = view
         base = f"micrographs/{work.name}"
         text = ctffind_text(numbers, f"{base}.mrc", settings)
         curves = ctffind_avrot_text(numbers, f"{base}.mrc", settings)
@@ -207,9 +215,40 @@ class CtfStage:
             mrc_output(work, "diagnostic", f"{base}.ctf", diagnostic, pixel_size, float16=False),
             text_output("text", f"{base}_ctf.txt", text),
             text_output("curves", f"{base}_ctf_avrot.txt", curves),
-            picture_output(work, "ctf.png", spectrum_preview(diagnostic)),
+            picture_output(work, "ctf.png", np.rint(np.clip(part, 0, 1) * 255).astype(np.uint8)),
         )
         return Outcome(numbers, outputs, tuple(result.flags))
+
+
+class LookStage:
+    """Measures the micrograph itself: what a good CTF does not reveal."""
+
+    name = "look"
+    version = 1
+
+    def upstream(self, session: Session, kind: str) -> tuple[str, ...] | None:
+        return ("motion",) if kind == "movie" else ("import",)
+
+    def choices(self, session: Session) -> Mapping[str, Any]:
+        return {}
+
+    def prefetch(self, work: Work) -> None:
+        prefetch_image(work)
+
+    def run(self, work: Work) -> Outcome:
+        from icefloe.curation.image_numbers import image_numbers
+
+        spectrum, spectrum_size = None, None
+        if work.numbers["import"]["kind"] == "movie":
+            spectrum = spectrum_of(work)
+            spectrum_size = float(work.numbers["motion"]["power_spectrum_pixel_size"])
+        result = image_numbers(
+            image_of(work),
+            pixel_size=pixel_size_of(work),
+            spectrum=spectrum,
+            spectrum_pixel_size=spectrum_size,
+        )
+        return Outcome(result.numbers())
 
 
 class PickStage:
@@ -256,11 +295,18 @@ class ExtractStage:
     version = 1
 
     def upstream(self, session: Session, kind: str) -> tuple[str, ...] | None:
-        return ("pick",) if session.settings.pick.diameter is not None else None
+        if session.settings.pick.diameter is None:
+            return None
+        return ("pick",) if session.settings.extract.ctf == "none" else ("pick", "ctf")
 
     def choices(self, session: Session) -> Mapping[str, Any]:
+        # Later choices count where they are made: sessions of before keep their results.
+        later = ("small_bin_to", "ctf", "ctf_box", "white_dust", "black_dust")
+        chosen = session.settings.extract.model_dump(mode="json")
         return {
-            "extract": session.settings.extract.model_dump(mode="json"),
+            "extract": {
+                k: v for k, v in chosen.items() if k not in later or v not in (None, "none")
+            },
             "voltage": session.settings.data.voltage,
             "float16": session.settings.output.float16,
         }
@@ -269,7 +315,8 @@ class ExtractStage:
         prefetch_image(work)
 
     def run(self, work: Work) -> Outcome:
-        from icefloe.extraction import choose_box, extract_particles
+        from icefloe.extraction import box_warning, choose_box, extract_particles
+        from icefloe.interop.particle_ctf import particle_ctf
 
         picks = work.numbers["pick"]
         pixel_size = pixel_size_of(work)
@@ -280,11 +327,19 @@ class ExtractStage:
             diameter=picks["diameter_max"],
             voltage=work.session.settings.data.voltage,
         )
+        warning = box_warning(
+            settings,
+            pixel_size=pixel_size,
+            diameter=picks["diameter_max"],
+            voltage=work.session.settings.data.voltage,
+        )
+        y, x = (np.asarray(picks[axis], dtype=np.float64) for axis in "yx")
         result = extract_particles(
             image_of(work),
-            np.asarray(picks["y"], dtype=np.float64),
-            np.asarray(picks["x"], dtype=np.float64),
+            y,
+            x,
             pixel_size=pixel_size,
+            ctf=None if settings.ctf == "none" else particle_ctf(work.numbers["ctf"], y, x),
             settings=settings.model_copy(update={"box": box}),
             device=work.session.device,
         )
@@ -292,13 +347,18 @@ class ExtractStage:
         if len(result.images):
             path, size = f"particles/{work.name}.mrcs", float(result.pixel_size)
             outputs = (mrc_output(work, "particles", path, result.images, size),)
-        return Outcome(result.numbers(), outputs, tuple(result.flags))
+            if result.small is not None:
+                path, size = f"particles/{work.name}_small.mrcs", float(result.small.pixel_size)
+                outputs += (mrc_output(work, "particles_small", path, result.small.images, size),)
+        flags = (*result.flags, *((warning,) if warning else ()))
+        return Outcome(result.numbers(), outputs, flags)
 
 
 STANDARD_STAGES: tuple[Stage, ...] = (
     ImportStage(),
     MotionStage(),
     CtfStage(),
+    LookStage(),
     PickStage(),
     ExtractStage(),
 )

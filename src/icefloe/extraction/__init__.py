@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 from icefloe._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from icefloe.extraction.box import binned_box, choose_box
+    from icefloe.extraction.box import binned_box, box_warning, choose_box
     from icefloe.extraction.extract import ParticleStack, extract_particles
     from icefloe.extraction.settings import ExtractSettings
 else:
@@ -13,6 +13,7 @@ else:
         __name__,
         {
             "binned_box": "box",
+            "box_warning": "box",
             "choose_box": "box",
             "ParticleStack": "extract",
             "extract_particles": "extract",
@@ -20,4 +21,11 @@ else:
         },
     )
 
-__all__ = ["ExtractSettings", "ParticleStack", "binned_box", "choose_box", "extract_particles"]
+__all__ = [
+    "ExtractSettings",
+    "ParticleStack",
+    "binned_box",
+    "box_warning",
+    "choose_box",
+    "extract_particles",
+]

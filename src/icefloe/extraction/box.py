@@ -6,7 +6,7 @@ from icefloe.errors import MissingMetadataError, SettingsError
 from icefloe.extraction.settings import ExtractSettings
 from icefloe.optics import advise_box, good_size
 
-__all__ = ["binned_box", "choose_box"]
+__all__ = ["binned_box", "box_warning", "choose_box", "choose_ctf_box"]
 
 
 def choose_box(
@@ -46,6 +46,48 @@ def choose_box(
         )
     advice = advise_box(diameter, settings.max_defocus, settings.resolution, voltage, pixel_size)
     return max(8, good_size(advice.minimum / pixel_size))
+
+
+def choose_ctf_box(settings: ExtractSettings, box: int) -> int:
+    """Return the window in which the CTF is applied, pixels; the box itself if it is not.
+
+    Raises
+    ------
+    SettingsError
+        It is smaller than the box.
+    """
+    if settings.ctf == "none":
+        return box
+    wide = settings.ctf_box or good_size(1.5 * box)
+    if wide < box:
+        raise SettingsError(
+            f"ctf_box is {wide} pixels and the box {box}", "at least the box, better more"
+        )
+    return wide
+
+
+def box_warning(
+    settings: ExtractSettings, *, pixel_size: float, diameter: float | None, voltage: float = 300.0
+) -> str | None:
+    """Return what to say of a box that loses signal, or None.
+
+    Parameters
+    ----------
+    settings
+        `box`, `resolution` and `max_defocus`.
+    pixel_size, diameter, voltage
+        As in `choose_box`; without a diameter there is nothing to compare with.
+    """
+    if settings.box is None or diameter is None:
+        return None
+    advice = advise_box(diameter, settings.max_defocus, settings.resolution, voltage, pixel_size)
+    if settings.box * pixel_size >= advice.minimum - 1e-6:
+        return None
+    return (
+        f"the box of {settings.box} pixels ({settings.box * pixel_size:.0f} A) is smaller than "
+        f"D + 2 lambda dF / d = {advice.minimum:.0f} A ({advice.pixels} pixels) at a defocus of "
+        f"{settings.max_defocus:.0f} A and {settings.resolution:g} A: signal is lost"
+    )
 
 
 def binned_box(settings: ExtractSettings, box: int, pixel_size: float) -> tuple[int, float]:

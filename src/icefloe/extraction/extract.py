@@ -2,13 +2,14 @@
 
 The centre is the truncated coordinate, the window runs from ``centre - N/2`` to
 ``centre + N/2 - 1``, what lies outside the micrograph repeats its border. Then follow Fourier
-cropping, the plane through the background, normalisation and inversion. The fraction of a pixel
-that truncation loses is kept as an origin instead of being forgotten.
+cropping, dust removal, the plane through the background, normalisation and inversion. The fraction
+of a pixel that truncation loses is kept as an origin instead of being forgotten.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,15 +17,26 @@ from numpy.typing import ArrayLike
 
 from icefloe._types import AnyArray, FloatArray, Tensor
 from icefloe.errors import InputError, MissingMetadataError, SettingsError
-from icefloe.extraction.box import binned_box, choose_box
+from icefloe.extraction.box import binned_box, choose_box, choose_ctf_box
+from icefloe.extraction.ctf import CtfPlanes, correct_ctf
+from icefloe.extraction.dust import remove_dust
 from icefloe.extraction.normalise import background_mask, normalise
 from icefloe.extraction.settings import ExtractSettings
-from icefloe.fourier import irfft2, is_tensor, rfft2, to_device, to_numpy
+from icefloe.extraction.windows import (
+    centre_crop,
+    clean_image,
+    cut,
+    fourier_crop,
+    numbers_yx,
+    which_fit,
+)
+from icefloe.fourier.device import to_device, to_numpy
+from icefloe.optics import CtfParameters
 
 __all__ = ["ParticleStack", "extract_particles"]
 
-# Windows that are worked on at a time, in pixels: 64 MB of single precision.
-_CHUNK = 16_000_000
+# Windows that are worked on at a time, in pixels: 16 MB of single precision.
+_CHUNK = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -50,6 +62,10 @@ class ParticleStack:
         Coordinates without an image.
     flags
         What went wrong or was done instead.
+    ctf
+        ``none``, ``flip`` or ``multiply``: what was done about the CTF.
+    small
+        The second, smaller stack of the same particles; None if none was asked for.
     """
 
     images: FloatArray
@@ -62,6 +78,8 @@ class ParticleStack:
     kept: AnyArray
     n_dropped: int
     flags: tuple[str, ...] = ()
+    ctf: str = "none"
+    small: ParticleStack | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -73,6 +91,11 @@ class ParticleStack:
 
     def numbers(self) -> dict[str, Any]:
         """Return the figures that a sidecar records; `kept` are indices of the picks."""
+        more: dict[str, Any] = {}
+        if self.ctf != "none":
+            more["ctf"] = self.ctf
+        if self.small is not None:
+            more["small"] = {"box": self.small.box, "pixel_size": self.small.pixel_size}
         return {
             "n_particles": len(self),
             "n_dropped": self.n_dropped,
@@ -84,6 +107,7 @@ class ParticleStack:
             "x": self.x.tolist(),
             "origin_y": np.round(self.origin_y, 4).tolist(),
             "origin_x": np.round(self.origin_x, 4).tolist(),
+            **more,
         }
 
 
@@ -95,6 +119,7 @@ def extract_particles(
     pixel_size: float,
     diameter: float | None = None,
     voltage: float = 300.0,
+    ctf: CtfParameters | Sequence[CtfParameters] | None = None,
     settings: ExtractSettings | None = None,
     device: str = "cpu",
 ) -> ParticleStack:
@@ -110,6 +135,8 @@ def extract_particles(
         Pixel size of the micrograph, A.
     diameter, voltage
         Longest particle diameter, A, and acceleration voltage, kV; used for an automatic box.
+    ctf
+        Of the micrograph, or (n,) of each particle; needed where `settings.ctf` is not ``none``.
     settings
         Sizes and what is done to the grey levels.
     device
@@ -118,7 +145,7 @@ def extract_particles(
     Raises
     ------
     MissingMetadataError
-        Neither box nor diameter, or no positive pixel size.
+        Neither box nor diameter, no positive pixel size, or no CTF where it is to be applied.
     SettingsError
         Sizes that contradict each other or the micrograph.
     InputError
@@ -130,40 +157,47 @@ def extract_particles(
             f"The pixel size is {pixel_size}", "A per pixel", "Give --pixel-size"
         )
     box = choose_box(settings, pixel_size=pixel_size, diameter=diameter, voltage=voltage)
-    size, out_pixel = binned_box(settings, box, pixel_size)
-    cleaned, flags = _clean(image)
+    wide = choose_ctf_box(settings, box)
+    cleaned, flags = clean_image(image)
     ny, nx = cleaned.shape
     if box > 2 * min(ny, nx):
         raise SettingsError(
-            f"A box of {box} pixels is over twice the micrograph of {nx} x {ny}", "a smaller box"
+            f"A box of {box} pixels is over twice the micrograph of {nx} x {ny}",
+            "a smaller box",
+            "Check the diameter, which is in A, and the pixel size",
         )
-    true_y, true_x = _coordinates(y, x)
-    # RELION casts to int, which truncates.
-    centre_y, centre_x = np.trunc(true_y).astype(np.intp), np.trunc(true_x).astype(np.intp)
-    kept, more = _keep(centre_y, centre_x, true_y, true_x, box, (ny, nx), settings.edge)
+    true_y, true_x = numbers_yx(y, x)
+    kept, more = which_fit(true_y, true_x, box, (ny, nx), settings.edge)
     flags += more
-    centre_y, centre_x = centre_y[kept], centre_x[kept]
+    # RELION casts to int, which truncates.
+    centre_y = np.trunc(true_y[kept]).astype(np.intp)
+    centre_x = np.trunc(true_x[kept]).astype(np.intp)
+    parameters = _parameters(ctf, settings, len(true_y), kept)
+    planes = CtfPlanes(wide, pixel_size, device) if parameters else None
 
-    images = np.empty((len(kept), size, size), dtype=np.float32)
-    mask = None
-    if settings.normalise:
-        diameter = settings.background_diameter or 0.75 * size * out_pixel
-        mask = background_mask(size, 0.5 * diameter / out_pixel)
+    finishers = [
+        _Finisher(len(kept), *size, box * pixel_size, settings)
+        for size in _sizes(settings, box, pixel_size)
+    ]
     source = to_device(cleaned, device)
-    step = max(1, _CHUNK // box**2)
-    n_flat = 0
+    step = max(1, _CHUNK // wide**2)
     for start in range(0, len(kept), step):
         part = slice(start, min(start + step, len(kept)))
-        windows = _rescale(_windows(source, centre_y[part], centre_x[part], box), size)
-        if mask is not None:
-            windows, flat = normalise(windows, mask, device)
-            n_flat += int(flat.sum())
-        images[part] = to_numpy(-windows if settings.invert else windows)
-    if n_flat:
-        flags += (f"{n_flat} particles have no variation and were not normalised",)
-    return ParticleStack(
-        images=images,
-        pixel_size=out_pixel,
+        cy, cx = centre_y[part], centre_x[part]
+        # What needs no resampling is cut to where it stays.
+        direct = finishers[0].images[part] if finishers[0].size == wide else None
+        windows = cut(source, cy, cx, wide, direct)
+        if planes is not None:
+            same = parameters if len(parameters) == 1 else parameters[part]
+            windows = correct_ctf(windows, same, planes, settings.ctf)
+        if wide != box:
+            windows = centre_crop(windows, box)
+        # The larger one last: it may work in place.
+        for finisher in finishers[::-1]:
+            finisher.add(windows, part, list(zip(cy.tolist(), cx.tolist(), strict=True)))
+    stack = ParticleStack(
+        images=finishers[0].images,
+        pixel_size=finishers[0].pixel_size,
         extract_box=box,
         y=centre_y,
         x=centre_x,
@@ -171,88 +205,93 @@ def extract_particles(
         origin_x=(centre_x - true_x[kept]) * pixel_size,
         kept=kept,
         n_dropped=len(true_y) - len(kept),
-        flags=flags,
+        flags=flags + finishers[0].flags(),
+        ctf=settings.ctf,
     )
+    if len(finishers) == 1:
+        return stack
+    small = replace(stack, images=finishers[1].images, pixel_size=finishers[1].pixel_size)
+    return replace(stack, small=small)
 
 
-def _clean(image: FloatArray) -> tuple[FloatArray, tuple[str, ...]]:
-    array = np.asarray(image)
-    if array.ndim != 2:
-        raise InputError(f"The array to extract from has the shape {array.shape}", "one image")
-    array = array.astype(np.float32, copy=False)
-    if np.isfinite(array.sum(dtype=np.float64)):
-        return array, ()
-    finite = np.isfinite(array)
-    missing = array.size - int(np.count_nonzero(finite))
-    if missing > array.size // 2:
-        raise InputError(f"{missing} of {array.size} pixels are NaN or infinite")
-    replaced = np.where(finite, array, np.median(array[finite]))
-    return replaced, (f"{missing} pixels that are not finite were replaced by the median",)
+def _sizes(settings: ExtractSettings, box: int, pixel_size: float) -> list[tuple[int, float]]:
+    """Return side and pixel size of the particles, and those of the small ones if wanted."""
+    sizes = [binned_box(settings, box, pixel_size)]
+    if settings.small_bin_to is not None:
+        small = ExtractSettings(bin_to=settings.small_bin_to)
+        sizes.append(binned_box(small, box, pixel_size))
+        if sizes[1][0] >= sizes[0][0]:
+            raise SettingsError(
+                f"The small particles of {sizes[1][0]} pixels are not smaller than {sizes[0][0]}",
+                f"small_bin_to above {sizes[0][1]:.4g} A",
+            )
+    return sizes
 
 
-def _coordinates(y: ArrayLike, x: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    ya, xa = np.asarray(y, dtype=np.float64), np.asarray(x, dtype=np.float64)
-    if ya.ndim != 1 or ya.shape != xa.shape:
-        raise InputError(f"y has the shape {ya.shape} and x {xa.shape}", "two lists of one length")
-    if not (np.isfinite(ya).all() and np.isfinite(xa).all()):
-        raise InputError("Some coordinates are NaN or infinite", "numbers, in pixels")
-    return ya, xa
+def _parameters(
+    ctf: CtfParameters | Sequence[CtfParameters] | None,
+    settings: ExtractSettings,
+    n: int,
+    kept: AnyArray,
+) -> list[CtfParameters]:
+    """Return the CTF of all particles, or of each one that is kept; empty if none is applied."""
+    if settings.ctf == "none":
+        return []
+    if ctf is None:
+        raise MissingMetadataError(
+            f"The CTF is to be applied (ctf = {settings.ctf}), and it is not known",
+            "the CTF of the micrograph",
+            "Give --ctf micrographs_ctf.star",
+        )
+    if isinstance(ctf, CtfParameters):
+        return [ctf]
+    if len(ctf) != n:
+        raise InputError(f"{len(ctf)} CTFs for {n} coordinates", "one for each")
+    return [ctf[i] for i in kept.tolist()]
 
 
-def _keep(
-    centre_y: AnyArray,
-    centre_x: AnyArray,
-    true_y: FloatArray,
-    true_x: FloatArray,
-    box: int,
-    shape: tuple[int, int],
-    edge: str,
-) -> tuple[AnyArray, tuple[str, ...]]:
-    """Return the indices of what can be cut out."""
-    ny, nx = shape
-    flags: tuple[str, ...] = ()
-    inside = (true_y >= 0) & (true_y < ny) & (true_x >= 0) & (true_x < nx)
-    if not inside.all():
-        flags += (f"{np.count_nonzero(~inside)} coordinates outside the micrograph dropped",)
-    half = box // 2
-    whole = (centre_y >= half) & (centre_y + half <= ny)
-    whole &= (centre_x >= half) & (centre_x + half <= nx)
-    crossing = int(np.count_nonzero(inside & ~whole))
-    if edge == "drop":
-        if crossing:
-            flags += (f"{crossing} particles whose box crosses the border dropped",)
-        inside &= whole
-    return np.flatnonzero(inside), flags
+class _Finisher:
+    """Turns windows into the particles of one size."""
 
+    def __init__(
+        self, n: int, size: int, pixel_size: float, width: float, settings: ExtractSettings
+    ) -> None:
+        self.size, self.pixel_size, self._settings = size, pixel_size, settings
+        self.images = np.empty((n, size, size), dtype=np.float32)
+        self._flat = self._dust = 0
+        radius = 0.5 * (settings.background_diameter or 0.75 * width) / pixel_size
+        self._cleans = settings.white_dust is not None or settings.black_dust is not None
+        used = settings.normalise or self._cleans
+        self._mask = background_mask(size, radius) if used else None
 
-def _windows(image: Tensor, y: AnyArray, x: AnyArray, box: int) -> Tensor:
-    """Return (n, box, box) windows, the image's border repeated outwards."""
-    offset = np.arange(box) - box // 2
-    rows = np.clip(y[:, None] + offset, 0, image.shape[0] - 1)[:, :, None]
-    columns = np.clip(x[:, None] + offset, 0, image.shape[1] - 1)[:, None, :]
-    if is_tensor(image):
-        import torch
+    def add(self, windows: Tensor, part: slice, places: list[tuple[int, int]]) -> None:
+        """Fill the images `part` from windows (n, box, box), which may be changed in place."""
+        choice = self._settings
+        images = fourier_crop(windows, self.size)
+        if self._cleans and self._mask is not None:
+            host, count = remove_dust(
+                to_numpy(images),
+                self._mask,
+                places,
+                white=choice.white_dust,
+                black=choice.black_dust,
+            )
+            self._dust += count
+            images = host if isinstance(images, np.ndarray) else images.new_tensor(host)
+        if choice.normalise and self._mask is not None:
+            images, flat = normalise(images, self._mask, invert=choice.invert)
+            self._flat += flat
+        elif choice.invert:
+            images = -images
+        target, host = self.images[part], to_numpy(images)
+        if not np.shares_memory(target, host):
+            target[:] = host
 
-        device = image.device
-        return image[torch.from_numpy(rows).to(device), torch.from_numpy(columns).to(device)]
-    return image[rows, columns]
-
-
-def _rescale(windows: Tensor, size: int) -> Tensor:
-    """Return windows (n, box, box) Fourier-cropped to (n, size, size), both even.
-
-    Of the two rows that become the Nyquist row only the positive one is taken, where
-    `fourier.resize` adds them. RELION does so, and noise keeps its power there.
-    """
-    box = int(windows.shape[-1])
-    if size == box:
-        return windows
-    spectrum = rfft2(windows)[..., : size // 2 + 1]
-    rows = np.r_[0 : size // 2 + 1, box - size // 2 + 1 : box]
-    if is_tensor(spectrum):
-        import torch
-
-        cropped = spectrum[..., torch.from_numpy(rows).to(spectrum.device), :]
-    else:
-        cropped = spectrum[..., rows, :]
-    return irfft2(cropped * (size / box) ** 2, (size, size))
+    def flags(self) -> tuple[str, ...]:
+        """Return what there is to say."""
+        flags: tuple[str, ...] = ()
+        if self._dust:
+            flags += (f"{self._dust} pixels of dust replaced",)
+        if self._flat:
+            flags += (f"{self._flat} particles have no variation and were not normalised",)
+        return flags

@@ -6,7 +6,7 @@ import numpy as np
 
 from icefloe._types import BoolArray, FloatArray, Tensor
 from icefloe.errors import SettingsError
-from icefloe.fourier import to_device
+from icefloe.fourier.device import is_tensor, to_device
 
 __all__ = ["background_mask", "normalise"]
 
@@ -28,47 +28,61 @@ def background_mask(box: int, radius: float) -> BoolArray:
     return np.asarray(c[:, None] ** 2 + c[None, :] ** 2 > radius**2)
 
 
-def normalise(images: Tensor, mask: BoolArray, device: str) -> tuple[Tensor, Tensor]:
+def normalise(images: Tensor, mask: BoolArray, *, invert: bool = False) -> tuple[Tensor, int]:
     """Subtract the plane through the background and divide by its standard deviation.
 
     Parameters
     ----------
     images
-        (n, box, box) float32.
+        (n, box, box) float32; an array, which may be changed in place, or a tensor.
     mask
         (box, box), True in the background.
-    device
-        Where `images` lives.
+    invert
+        Turn dark into bright as well.
 
     Returns
     -------
     images
         (n, box, box).
     flat
-        (n,) bool, images without variation, of which only the plane was subtracted.
+        Number of images without variation, of which only the plane was subtracted.
     """
-    box = mask.shape[0]
-    c = (np.arange(box) - box // 2) / box
-    y, x = np.broadcast_arrays(c[:, None], c[None, :])
-    design = np.stack([np.ones(mask.sum()), x[mask], y[mask]])  # (3, m)
+    if is_tensor(images):
+        return _normalise_tensor(images, mask, -1.0 if invert else 1.0)
+    from icefloe.kernels.windows import normalise_windows
+
+    images = np.ascontiguousarray(images, dtype=np.float32)
+    flat = np.zeros(len(images), dtype=np.bool_)
+    design = _design(mask)[:, mask.ravel()]
+    inverse = np.linalg.inv(design @ design.T)
+    normalise_windows(images, mask, inverse, -1.0 if invert else 1.0, flat)
+    return images, int(np.count_nonzero(flat))
+
+
+def _normalise_tensor(images: Tensor, mask: BoolArray, sign: float) -> tuple[Tensor, int]:
     # The plane is linear in the pixels, so one small matrix serves all images.
+    terms = _design(mask)
+    terms[1:] /= mask.shape[0]
+    design = terms[:, mask.ravel()]
     solve = np.linalg.solve(design @ design.T, design).astype(np.float32)
-    terms = np.stack([np.ones((box, box)), x, y]).reshape(3, -1).astype(np.float32)
+    device = "torch-cpu" if images.device.type == "cpu" else str(images.device)
     chosen = to_device(np.flatnonzero(mask), device)
-    flat_images = images.reshape(images.shape[0], box * box)
+    rows = images.reshape(images.shape[0], -1)
     # A large offset would cost the plane its digits in single precision.
-    flat_images = flat_images - _mean(flat_images[:, chosen])
-    plane = flat_images[:, chosen] @ to_device(np.ascontiguousarray(solve.T), device)
-    flat_images = flat_images - plane @ to_device(terms, device)
-    background = flat_images[:, chosen]
-    mean = _mean(background)
-    deviation = _mean((background - mean) ** 2) ** 0.5
+    rows = rows - rows[:, chosen].mean(1)[:, None]
+    plane = rows[:, chosen] @ to_device(np.ascontiguousarray(solve.T), device)
+    rows = rows - plane @ to_device(terms.astype(np.float32), device)
+    background = rows[:, chosen]
+    mean = background.mean(1)[:, None]
+    deviation = ((background - mean) ** 2).mean(1)[:, None] ** 0.5
     flat = deviation[:, 0] < 1e-10
     deviation[flat] = 1.0
-    return ((flat_images - mean) / deviation).reshape(images.shape), flat
+    return ((rows - mean) * (sign / deviation)).reshape(images.shape), int(flat.sum())
 
 
-def _mean(rows: Tensor) -> Tensor:
-    """Return the mean of each row, (n, 1)."""
-    means: FloatArray = rows.mean(1)
-    return means[:, None]
+def _design(mask: BoolArray) -> FloatArray:
+    """Return 1, y and x at every pixel, (3, box * box), from the middle of the box."""
+    box = mask.shape[0]
+    c = np.arange(box, dtype=np.float64) - box // 2
+    y, x = np.broadcast_arrays(c[:, None], c[None, :])
+    return np.stack([np.ones((box, box)), y, x]).reshape(3, -1)

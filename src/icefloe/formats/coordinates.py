@@ -6,19 +6,21 @@ give a corner and a size; the centre is `corner + size / 2`.
 
 from __future__ import annotations
 
-import csv
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from icefloe.errors import InputError, StarColumnError, UnsupportedFormatError
+from icefloe.formats._coordinates_csv import NUMBERS, csv_columns, csv_text
 from icefloe.formats.atomic import write_text
 from icefloe.formats.frames import open_binary
 from icefloe.formats.star import StarTable, read_star, require_block, write_star
 
-__all__ = ["Coordinates", "read_coordinates", "write_coordinates"]
+__all__ = ["Coordinates", "from_table", "read_coordinates", "to_table", "write_coordinates"]
 
 _SUFFIXES = (".star", ".box", ".cbox", ".csv")
 _SCORES = ("rlnAutopickFigureOfMerit", "Confidence")
@@ -36,19 +38,32 @@ class Coordinates:
         Larger is better, (n,); None where the file has none.
     diameter
         Size of the boxes in pixels, (n,); None where the file has none.
+    columns
+        What else a STAR or CSV file says of each, (n,) by label; written again to such a file.
     """
 
     y: NDArray[np.float64]
     x: NDArray[np.float64]
     score: NDArray[np.float64] | None = None
     diameter: NDArray[np.float64] | None = None
+    columns: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.y)
 
     def flipped(self, height: int) -> Coordinates:
         """Return the positions in the same image turned upside down."""
-        return Coordinates(height - 1 - self.y, self.x, self.score, self.diameter)
+        return replace(self, y=height - 1 - self.y)
+
+    def take(self, indices: NDArray[Any]) -> Coordinates:
+        """Return those with these indices, or where a mask (n,) is True, in that order."""
+        return Coordinates(
+            self.y[indices],
+            self.x[indices],
+            None if self.score is None else self.score[indices],
+            None if self.diameter is None else self.diameter[indices],
+            {name: column[indices] for name, column in self.columns.items()},
+        )
 
 
 def read_coordinates(
@@ -109,7 +124,7 @@ def write_coordinates(
     suffix = path.suffix.lower()
     place = coordinates.flipped(_height(height)) if flip_y else coordinates
     if suffix == ".star":
-        write_star(path, {"": _to_star(place)})
+        write_star(path, {"": to_table(place)})
     elif suffix == ".csv":
         write_text(path, _to_csv(place))
     elif suffix == ".box":
@@ -145,19 +160,33 @@ def _from_star(path: Path) -> Coordinates:
             f"{path} has no coordinates", "columns rlnCoordinateX and rlnCoordinateY"
         )
     table = require_block(blocks, name, ("rlnCoordinateX", "rlnCoordinateY"), path=path)
-    score = next((table[label] for label in _SCORES if label in table), None)
+    return from_table(table, path)
+
+
+def from_table(table: StarTable, path: Path) -> Coordinates:
+    """Return the coordinates in a table of RELION.
+
+    Raises
+    ------
+    InputError
+        A coordinate is no number.
+    """
+    label = next((label for label in _SCORES if label in table), None)
+    own = ("rlnCoordinateX", "rlnCoordinateY", label)
     return Coordinates(
         _numbers(table["rlnCoordinateY"], path),
         _numbers(table["rlnCoordinateX"], path),
-        None if score is None else _numbers(score, path),
+        None if label is None else _numbers(table[label], path),
+        columns={name: column for name, column in table.columns.items() if name not in own},
     )
 
 
-def _to_star(place: Coordinates) -> StarTable:
-    columns = {"rlnCoordinateX": place.x, "rlnCoordinateY": place.y}
+def to_table(place: Coordinates) -> StarTable:
+    """Return a table of RELION."""
+    columns: dict[str, NDArray[Any]] = {"rlnCoordinateX": place.x, "rlnCoordinateY": place.y}
     if place.score is not None:
         columns["rlnAutopickFigureOfMerit"] = place.score
-    return StarTable({name: np.asarray(values, np.float64) for name, values in columns.items()})
+    return StarTable(columns | {k: v for k, v in place.columns.items() if k not in columns})
 
 
 def _from_cbox(path: Path) -> Coordinates:
@@ -219,38 +248,21 @@ def _from_box(path: Path) -> Coordinates:
 
 
 def _from_csv(path: Path) -> Coordinates:
-    with open_binary(path) as handle:
-        text = handle.read().decode("utf-8-sig", "replace")
-    rows = [row for row in csv.reader(text.splitlines()) if row and not row[0].startswith("#")]
-    if not rows:
-        raise InputError(f"{path} has no rows", "a header line x,y and numbers")
-    names = [name.strip().lower() for name in rows[0]]
-    if "x" in names and "y" in names:
-        rows = rows[1:]
-    else:
-        names = ["x", "y", "score"][: len(rows[0])]
-    places = {name: names.index(name) for name in ("x", "y", "score", "diameter") if name in names}
-    if "y" not in places:
-        raise InputError(f"{path} has one column", "x,y[,score]")
-    try:
-        columns = {
-            name: np.array([float(row[place]) for row in rows], dtype=np.float64)
-            for name, place in places.items()
-        }
-    except (ValueError, IndexError) as error:
-        raise InputError(f"{path} has a row without numbers ({error})", "x,y[,score]") from None
-    return Coordinates(columns["y"], columns["x"], columns.get("score"), columns.get("diameter"))
+    columns = csv_columns(path)
+    own = {name: columns.pop(name, None) for name in NUMBERS}
+    y, x = own["y"], own["x"]
+    if y is None or x is None:
+        raise InputError(f"{path} has no x and y", "columns x and y")
+    return Coordinates(y, x, own["score"], own["diameter"], columns)
 
 
 def _to_csv(place: Coordinates) -> str:
-    columns = {"x": place.x, "y": place.y}
+    columns: dict[str, NDArray[Any]] = {"x": place.x, "y": place.y}
     if place.score is not None:
         columns["score"] = place.score
     if place.diameter is not None:
         columns["diameter"] = place.diameter
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    lines = (",".join(f"{value:.6g}" for value in row) for row in rows)
-    return "".join(f"{line}\n" for line in (",".join(columns), *lines))
+    return csv_text(columns | {k: v for k, v in place.columns.items() if k not in columns})
 
 
 def _numbers(values: NDArray[np.generic], path: Path) -> NDArray[np.float64]:

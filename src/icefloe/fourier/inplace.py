@@ -15,7 +15,7 @@ from icefloe.fourier.device import get_threads
 
 __all__ = ["irfft2_window", "rfft2_in_place"]
 
-_ROWS = 256
+_ROWS = 512
 
 
 def rfft2_in_place(padded: FloatArray) -> ComplexArray:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from icefloe import __version__
 from icefloe.errors import InputError
 from icefloe.formats.star import StarTable
 from icefloe.interop.optics import OpticsGroup, optics_table
@@ -102,6 +103,9 @@ def ctffind_text(
 ) -> str:
     """Return one micrograph's result in CTFFIND 4's text form: 5 comments, 7 columns.
 
+    The comments have CTFFIND's words, which programs parse, its "um" for the limits of the search
+    (which are A) among them. There is no date: the same result makes the same bytes.
+
     Parameters
     ----------
     numbers
@@ -125,9 +129,10 @@ def ctffind_text(
         math.inf if resolution is None else float(resolution),
     ]
     columns = (
-        "# Columns: #1 micrograph number; #2 defocus 1 [Angstroms]; #3 defocus 2; "
-        "#4 azimuth of astigmatism [degrees]; #5 additional phase shift [radians]; "
-        "#6 cross correlation; #7 spacing (in Angstroms) up to which CTF rings were fit"
+        "# Columns: #1 - micrograph number; #2 - defocus 1 [Angstroms]; #3 - defocus 2; "
+        "#4 - azimuth of astigmatism; #5 - additional phase shift [radians]; "
+        "#6 - cross correlation; "
+        "#7 - spacing (in Angstroms) up to which CTF rings were fit successfully"
     )
     row = " ".join(f"{v:.6f}" for v in values)
     return "\n".join([*_comments(numbers, name, settings), columns, row]) + "\n"
@@ -138,17 +143,23 @@ def ctffind_avrot_text(
 ) -> str:
     """Return the curves in the form of CTFFIND 4's ``_avrot.txt``: 5 comments, 6 lines.
 
-    The lines are frequency (1/A), rotational average, average along lines of equal phase, fit
-    (CTF^2), local correlation, and its two-sigma noise.
+    The lines are frequency (1/A, to Nyquist), rotational average, average along lines of equal
+    phase, fit, local correlation, and its two-sigma noise. The fit is CTF^2, where CTFFIND has
+    the modulus of the CTF: the zeros are the same.
     """
     curves = numbers["curves"]
     order = ("frequency", "experimental", "equiphase", "model", "correlation", "noise")
+    comments = _comments(numbers, name, settings)
+    if settings is not None:
+        comments[-1] += "; num. frames averaged: 1"
     columns = (
-        "# Lines: 1 spatial frequency [1/Angstroms]; 2 rotational average; 3 average along lines "
-        "of equal phase; 4 CTF fit; 5 cross-correlation of 3 and 4; 6 two sigma of its noise"
+        "# 6 lines per micrograph: #1 - spatial frequency (1/Angstroms); #2 - 1D rotational "
+        "average of spectrum (assuming no astigmatism); #3 - 1D rotational average of spectrum; "
+        "#4 - CTF fit; #5 - cross-correlation between spectrum and CTF fit; "
+        "#6 - 2sigma of expected cross correlation of noise"
     )
     lines = [" ".join(f"{_number(v):.6f}" for v in curves[key]) for key in order]
-    return "\n".join([*_comments(numbers, name, settings), columns, *lines]) + "\n"
+    return "\n".join([*comments, columns, *lines]) + "\n"
 
 
 def _comments(numbers: Mapping[str, Any], name: str, settings: CtfSettings | None) -> list[str]:
@@ -158,13 +169,13 @@ def _comments(numbers: Mapping[str, Any], name: str, settings: CtfSettings | Non
         search += (
             f" ; min. res.: {settings.low_resolution:.1f} Angstroms"
             f" ; max. res.: {settings.high_resolution:.1f} Angstroms"
-            f" ; min. def.: {settings.defocus_min:.1f} Angstroms"
-            f" ; max. def.: {settings.defocus_max:.1f} Angstroms"
+            f" ; min. def.: {settings.defocus_min:.1f} um"
+            f"; max. def. {settings.defocus_max:.1f} um"
         )
     return [
-        "# Icefloe, in the form of CTFFIND 4",
+        f"# Output from Icefloe version {__version__}, in the form of CTFFind version 4.1",
         f"# Input file: {name} ; Number of micrographs: 1",
-        f"# Pixel size: {numbers['pixel_size']:.4f} Angstroms"
+        f"# Pixel size: {numbers['pixel_size']:.3f} Angstroms"
         f" ; acceleration voltage: {numbers['voltage']:.1f} keV"
         f" ; spherical aberration: {numbers['cs']:.2f} mm"
         f" ; amplitude contrast: {numbers['amplitude_contrast']:.2f}",

@@ -39,6 +39,8 @@ CTF_COLUMNS = (
 )
 _NEEDED_CTF = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 _DEFAULTS = {"rlnCtfBfactor": 0.0, "rlnCtfScalefactor": 1.0, "rlnPhaseShift": 0.0}
+# Stands in the optics table, but follows from how each micrograph's particles were made.
+_PREMULTIPLIED = "rlnCtfDataAreCtfPremultiplied"
 
 
 def ctf_row(source: Mapping[str, Any]) -> dict[str, float] | None:
@@ -74,6 +76,7 @@ def particle_columns(
     optics_group: int = 1,
     score: AnyArray | None = None,
     ctf: Mapping[str, float] | None = None,
+    local: Mapping[str, Any] | None = None,
     extra: Mapping[str, AnyArray] | None = None,
 ) -> dict[str, AnyArray]:
     """Return the columns of one micrograph's particles.
@@ -81,7 +84,8 @@ def particle_columns(
     Parameters
     ----------
     extraction
-        `ParticleStack.numbers()`: lists y, x, origin_y, origin_x and kept.
+        `ParticleStack.numbers()`: lists y, x, origin_y, origin_x and kept. Where its ``ctf`` is
+        ``multiply``, a further column says so, which `particles_star` takes to the optics.
     stack_name
         The .mrcs file as RELION will find it.
     micrograph_name
@@ -92,6 +96,9 @@ def particle_columns(
         Figure of merit of every pick, also of those that were dropped.
     ctf
         Of `ctf_row`.
+    local
+        Of `LocalCtf.numbers()`, with ``used``: where that is true, the particles' defoci are those
+        of their places instead of the micrograph's.
     extra
         Further columns of the picks, of the length of `score`.
     """
@@ -111,8 +118,15 @@ def particle_columns(
     columns["rlnOpticsGroup"] = np.full(n, optics_group, dtype=np.int64)
     for name, value in (ctf or {}).items():
         columns[name] = np.full(n, value, dtype=np.float64)
+    if ctf and local and local.get("used"):
+        from icefloe.ctf import local_defocus
+
+        u, v, angle = local_defocus(local, columns["rlnCoordinateY"], columns["rlnCoordinateX"])
+        columns |= {"rlnDefocusU": u, "rlnDefocusV": v, "rlnDefocusAngle": np.full(n, angle)}
     columns["rlnOriginXAngst"] = np.asarray(extraction["origin_x"], dtype=np.float64)
     columns["rlnOriginYAngst"] = np.asarray(extraction["origin_y"], dtype=np.float64)
+    if extraction.get("ctf") == "multiply":
+        columns[_PREMULTIPLIED] = np.ones(n, dtype=np.int64)
     return columns
 
 
@@ -122,7 +136,8 @@ def join_columns(parts: Sequence[Mapping[str, AnyArray]]) -> dict[str, AnyArray]
     Raises
     ------
     StarColumnError
-        Some micrographs have a CTF and others do not; a score may be missing in some.
+        Some micrographs have a CTF and others do not, or some were multiplied by it and others
+        not; a score may be missing in some.
     """
     if not parts:
         return {}
@@ -133,6 +148,14 @@ def join_columns(parts: Sequence[Mapping[str, AnyArray]]) -> dict[str, AnyArray]
             f"{len(parts) - with_ctf} of {len(parts)} micrographs have no CTF",
             "a CTF for all of them or for none",
             "Leave those micrographs out",
+        )
+    multiplied = sum(_PREMULTIPLIED in p for p in parts)
+    if 0 < multiplied < len(parts):
+        raise StarColumnError(
+            f"The particles of {multiplied} of {len(parts)} micrographs were multiplied by their "
+            "CTF",
+            "all of them, or none",
+            "Extract them again with one setting",
         )
     return {name: np.concatenate([p[name] for p in parts]) for name in names}
 
@@ -162,6 +185,8 @@ def particles_star(
     """
     from icefloe.formats.star import StarTable
 
+    premultiplied = premultiplied or _PREMULTIPLIED in columns
+    columns = {name: column for name, column in columns.items() if name != _PREMULTIPLIED}
     used = set(np.unique(columns["rlnOpticsGroup"]).tolist()) if columns else set()
     groups = [g for g in optics if g.number in used] or list(optics)
     rows: list[dict[str, Any]] = []
@@ -172,4 +197,4 @@ def particles_star(
             [group], image_pixel_size=size, image_size=side, premultiplied=premultiplied
         )
         rows += list(table.rows())
-    return {"optics": StarTable.from_rows(rows), "particles": StarTable(dict(columns))}
+    return {"optics": StarTable.from_rows(rows), "particles": StarTable(columns)}

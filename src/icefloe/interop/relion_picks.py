@@ -38,7 +38,7 @@ class ListedPicks:
     score
         (n,) figure of merit; NaN where the file has none.
     columns
-        Further columns that a particle keeps, by their RELION names.
+        All further columns, which a particle keeps, known or not.
     """
 
     y: FloatArray
@@ -138,5 +138,5 @@ def read_picks(path: str | Path) -> ListedPicks:
     score = np.full(len(x), np.nan)
     if "rlnAutopickFigureOfMerit" in table:
         score = np.asarray(table["rlnAutopickFigureOfMerit"], dtype=np.float64)
-    kept = ("rlnAutopickFigureOfMerit", "rlnClassNumber", "rlnAnglePsi")
-    return ListedPicks(y, x, score, {c: table[c] for c in kept if c in table})
+    others = {name: column for name, column in table.columns.items() if name not in _COORDINATES}
+    return ListedPicks(y, x, score, others)

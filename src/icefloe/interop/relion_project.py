@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from icefloe.curation.evaluate import Curation
+from icefloe.curation.store import figures_only, load_curation
 from icefloe.errors import OutputError, ProjectError
 from icefloe.formats.atomic import output_directory
 from icefloe.formats.mrc import write_mrc
@@ -28,6 +30,7 @@ from icefloe.interop.relion_particles import (
     particles_star,
 )
 from icefloe.interop.relion_picks import picks_list
+from icefloe.interop.relion_rejected import rejected_micrographs
 from icefloe.project import ExposureRecord, Project, load_records
 
 __all__ = ["Exported", "export_relion"]
@@ -59,6 +62,9 @@ class Exported:
 def export_relion(project: Project, data: Mapping[str, Any], *, absolute: bool = False) -> Exported:
     """Write ``relion/`` anew from what the stages recorded.
 
+    In a curated session only accepted exposures are in the lists; those that were rejected have a
+    list of their own, with the reasons.
+
     Parameters
     ----------
     project
@@ -76,8 +82,14 @@ def export_relion(project: Project, data: Mapping[str, Any], *, absolute: bool =
         It cannot be written.
     """
     records = load_records(project)
-    export = _Export(project, data, absolute, records)
+    curation = load_curation(project, [figures_only(record) for record in records])
+    export = _Export(project, data, absolute, records, curation)
     if not export.micrographs:
+        if export.rejected:
+            raise ProjectError(
+                f"All {len(export.rejected)} exposures of {project.root} are rejected",
+                hint="'icefloe curate' shows by which rules",
+            )
         raise ProjectError(
             f"{project.root} has no micrograph to export", hint="Run 'icefloe run' first"
         )
@@ -106,9 +118,18 @@ class _Export:
         data: Mapping[str, Any],
         absolute: bool,
         records: Sequence[ExposureRecord],
+        curation: Curation | None = None,
     ) -> None:
         self.project, self.data, self.absolute = project, data, absolute
         self.micrographs = [r for r in records if self._image(r) is not None]
+        self.rejected: list[ExposureRecord] = []
+        self.unfinished = 0
+        if curation is not None:
+            state = {name: verdict.state for name, verdict in curation.verdicts.items()}
+            self.rejected = [r for r in self.micrographs if state[r.name] == "rejected"]
+            self.unfinished = sum(state[r.name] == "pending" for r in self.micrographs)
+            self.micrographs = [r for r in self.micrographs if state[r.name] == "accepted"]
+        self.curation = curation
         self.groups: dict[str, OpticsGroup] = {}  # by exposure
         self._known: dict[tuple[float, ...], int] = {}
         for record in self.micrographs:
@@ -122,6 +143,7 @@ class _Export:
         fitted = self._write_ctf(corrected)
         self._write_picks(corrected, fitted)
         self._write_particles()
+        self._write_rejected()
         missing = [r.name for r in self.micrographs if r.ctf is None]
         if missing:
             shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
@@ -139,22 +161,10 @@ class _Export:
         rows = []
         moved = False
         for record in self.micrographs:
-            row: dict[str, Any] = {
-                "name": record.name,
-                "micrograph": self._path(self._image(record)),
-                "optics_group": self.groups[record.name].number,
-            }
+            row = self._row(record, self.groups[record.name])
             if record.kind == "movie":
                 moved = True
-                for role, key in (
-                    ("unweighted", "no_dw"),
-                    ("power_spectrum", "power_spectrum"),
-                    ("even", "even"),
-                    ("odd", "odd"),
-                ):
-                    row[key] = self._path(record.file("motion", role))
                 row["metadata"] = self._listed(f"relion/motion/{record.name}.star")
-                row["numbers"] = record.numbers["motion"]
                 self._write_movie(record)
             rows.append(row)
         movies = [row for row in rows if "metadata" in row]
@@ -163,6 +173,46 @@ class _Export:
                 "corrected_micrographs.star", corrected_micrographs(movies, self._used(movies))
             )
         return rows
+
+    def _row(self, record: ExposureRecord, group: OpticsGroup) -> dict[str, Any]:
+        """Return what RELION's lists say about a micrograph, but for its CTF."""
+        row: dict[str, Any] = {
+            "name": record.name,
+            "micrograph": self._path(self._image(record)),
+            "optics_group": group.number,
+        }
+        if record.kind == "movie":
+            for role, key in (
+                ("unweighted", "no_dw"),
+                ("power_spectrum", "power_spectrum"),
+                ("even", "even"),
+                ("odd", "odd"),
+            ):
+                row[key] = self._path(record.file("motion", role))
+            row["numbers"] = record.numbers["motion"]
+        return row
+
+    def _write_rejected(self) -> None:
+        """Write what curation took out, and say how many that are."""
+        if self.curation is None:
+            return
+        if self.unfinished:
+            self.exported.notes.append(f"Not finished, and so left out: {self.unfinished}")
+        if not self.rejected:
+            return
+        rows, groups = [], {}
+        for record in self.rejected:
+            group = self._group(record)
+            groups[group.number] = group
+            image = self._path(record.file("ctf", "diagnostic"))
+            more = {
+                "ctf": record.ctf,
+                "ctf_image": f"{image}:mrc" if image else "None",
+                "reason": "; ".join(self.curation.verdicts[record.name].reasons),
+            }
+            rows.append({**self._row(record, group), **more})
+        used = [groups[number] for number in sorted(groups)]
+        self._star("rejected_micrographs.star", rejected_micrographs(rows, used))
 
     def _write_movie(self, record: ExposureRecord) -> None:
         numbers = record.numbers["motion"]
@@ -240,6 +290,7 @@ class _Export:
                     optics_group=group.number,
                     score=np.asarray(record.numbers["pick"]["score"], dtype=np.float64),
                     ctf=ctf_row(record.ctf),
+                    local=record.ctf.get("local"),
                 )
             )
             sizes[group.number] = float(extracted["pixel_size"])

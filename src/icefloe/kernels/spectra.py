@@ -9,7 +9,7 @@ from numba import njit, prange
 
 from icefloe._types import AnyArray, ComplexArray, FloatArray
 
-__all__ = ["add_power", "combine", "cut_tiles", "divide"]
+__all__ = ["combine", "cut_tiles", "divide", "tile_power"]
 
 
 @njit(cache=True, nogil=True, parallel=True)
@@ -76,7 +76,7 @@ def divide(spectrum: ComplexArray, ky: FloatArray, kx: FloatArray, table: FloatA
             spectrum[i, j] *= np.float32(1.0) / response
 
 
-@njit(cache=True, nogil=True, parallel=True)
+@njit(cache=True, nogil=True)
 def cut_tiles(
     image: FloatArray, y: int, columns: AnyArray, window: FloatArray, mean: float,
     tiles: FloatArray,
@@ -98,12 +98,12 @@ def cut_tiles(
     tiles
         (T, R, R), float32, R >= S: written to the first S rows and columns.
     """
-    count, size = columns.size, window.shape[0]
+    size = window.shape[0]
     value = np.float32(mean)
-    for r in prange(count * size):
-        t, i = r // size, r % size
+    for t in range(columns.size):
         x = columns[t]
-        _cut_row(image[y + i, x : x + size], window[i], value, tiles[t, i, :size])
+        for i in range(size):
+            _cut_row(image[y + i, x : x + size], window[i], value, tiles[t, i, :size])
 
 
 @njit(cache=True, nogil=True)
@@ -112,26 +112,29 @@ def _cut_row(row: FloatArray, window: FloatArray, value: np.float32, out: FloatA
         out[j] = (row[j] - value) * window[j]
 
 
-@njit(cache=True, nogil=True, parallel=True)
-def add_power(power: FloatArray, spectra: ComplexArray, scale: float) -> None:
-    """Add the power of transforms, cropped to a smaller one.
+@njit(cache=True, nogil=True)
+def tile_power(spectra: ComplexArray, size: int) -> FloatArray:
+    """Return the summed power of transforms, their high frequencies left out.
 
     Parameters
     ----------
-    power
-        (S, S // 2 + 1), float64, added to in place.
     spectra
-        (T, R, R // 2 + 1), complex64, R >= S.
-    scale
-        Factor.
+        (T, R, size // 2 + 1), complex64, R >= size.
+    size
+        Of the image that the result is a spectrum of.
+
+    Returns
+    -------
+    ndarray
+        (size, size // 2 + 1), float64.
     """
-    size, columns = power.shape
+    columns = spectra.shape[2]
+    power = np.zeros((size, columns))
     half = size // 2
-    for i in prange(size):
-        # The loop's counter is unsigned, and mixed with signed numbers becomes a float.
-        index = np.int64(i)
-        row = index if index < half else spectra.shape[1] - size + index
+    for i in range(size):
+        row = i if i < half else spectra.shape[1] - size + i
         for t in range(spectra.shape[0]):
             for j in range(columns):
                 value = spectra[t, row, j]
-                power[i, j] += scale * (value.real * value.real + value.imag * value.imag)
+                power[i, j] += value.real * value.real + value.imag * value.imag
+    return power

@@ -69,6 +69,7 @@ def align(
     if not converged:
         flags.append("whole-frame alignment did not converge")
     patches = cut_patches(binned, grid, shifts)
+    del binned
     fit = fit_field(
         patches,
         shape=shape,

@@ -103,6 +103,7 @@ def correct_motion(
 
     with clock("defects"):
         gain32, bad = reference(gain, defects, shape)
+        del gain  # as large as a sum; the caller may have let go of it
         check = check_frames(stack, stated, first)
         flags = list(check.flags)
         every_dose[first - 1 : first - 1 + n] *= check.dose_factors
@@ -141,8 +142,10 @@ def correct_motion(
 
     with clock("align"):
         pattern = shared_pattern(stack, gain32, groups)
+        given = [binned]
+        del binned
         fit, centres = align(
-            binned,
+            given.pop(),  # nothing here holds the frames when their patches are cut
             shape,
             factor,
             pixel_size,
@@ -150,7 +153,6 @@ def correct_motion(
             settings,
             flags,
         )
-        del binned
         field = expand_field(fit.field, groups, stated)
         flags += judge(fit, pattern, pixel_size=pixel_size, max_shift=settings.max_shift)
 

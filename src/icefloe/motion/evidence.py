@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.linalg import eigh
 
 from icefloe._types import FloatArray
 
@@ -68,7 +67,7 @@ def tune(
         A.
     """
     n = n_frames
-    bends, vectors = eigh(unit[:n, :n])
+    bends, vectors = np.linalg.eigh(unit[:n, :n])
     # A constant and a straight track cost nothing, whatever the sizes.
     bends, vectors = bends[2:], vectors[:, 2:]
     whole, local = [], []
@@ -78,7 +77,7 @@ def tune(
         whole.append((np.sum(vectors * (matrix[:n, :n] @ vectors), axis=0), vectors.T @ right))
         if len(place) > n:
             right = matrix[n:, n:] @ place[n:] + slope[n:]
-            information, modes = eigh(matrix[n:, n:], unit[n:, n:])
+            information, modes = _modes(matrix[n:, n:], unit[n:, n:])
             local.append((np.maximum(information, 0), modes.T @ right))
 
     def score(sizes: Expectation) -> float:
@@ -102,6 +101,13 @@ def tune(
                         break
                     best, found = value, trial
     return found
+
+
+def _modes(matrix: FloatArray, unit: FloatArray) -> tuple[FloatArray, FloatArray]:
+    # Eigenvalues w and vectors V of ``A V = B V w``, V^T B V = 1.
+    root = np.linalg.inv(np.linalg.cholesky(unit))
+    values, vectors = np.linalg.eigh(root @ matrix @ root.T)
+    return values, root.T @ vectors
 
 
 def log_evidence(information: FloatArray, right: FloatArray, precision: FloatArray) -> float:

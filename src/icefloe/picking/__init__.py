@@ -1,21 +1,48 @@
-"""Particle picking: blobs of known size, without templates or training."""
+"""Particle picking: blobs of known size, and templates given or found in the data."""
 
 from typing import TYPE_CHECKING
 
 from icefloe._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from icefloe.picking.bank import TemplateBank, even_directions, project_volume, template_bank
     from icefloe.picking.blob import pick_blobs
+    from icefloe.picking.bootstrap import Bootstrap, bootstrap_bank
+    from icefloe.picking.junk import whole_mask
+    from icefloe.picking.match_settings import MatchSettings
     from icefloe.picking.result import Picks
     from icefloe.picking.settings import BlobSettings
+    from icefloe.picking.template import pick_templates
 else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "TemplateBank": "bank",
+            "even_directions": "bank",
+            "project_volume": "bank",
+            "template_bank": "bank",
             "pick_blobs": "blob",
+            "Bootstrap": "bootstrap",
+            "bootstrap_bank": "bootstrap",
+            "whole_mask": "junk",
+            "MatchSettings": "match_settings",
             "Picks": "result",
             "BlobSettings": "settings",
+            "pick_templates": "template",
         },
     )
 
-__all__ = ["BlobSettings", "Picks", "pick_blobs"]
+__all__ = [
+    "BlobSettings",
+    "Bootstrap",
+    "MatchSettings",
+    "Picks",
+    "TemplateBank",
+    "bootstrap_bank",
+    "even_directions",
+    "pick_blobs",
+    "pick_templates",
+    "project_volume",
+    "template_bank",
+    "whole_mask",
+]

@@ -27,7 +27,7 @@ from icefloe.picking.settings import BlobSettings
 from icefloe.picking.templates import blob_template
 from icefloe.picking.threshold import ScoreSplit, split_scores
 
-__all__ = ["pick_blobs"]
+__all__ = ["allowed_area", "contrast_map", "pick_blobs", "standardise"]
 
 # A particle's longest diameter is what people know; its dense core looks smaller.
 _APPARENT = (0.7, 0.84, 1.0)
@@ -93,7 +93,7 @@ def pick_blobs(
     border = padded_border(cleaned)
     if max(border) > 1:
         flags += (f"padded borders left out (top, bottom, left, right): {border} px",)
-    allowed = _inside(search, border, settings.edge * low / pixel)
+    allowed = allowed_area(search, border, settings.edge * low / pixel)
     # Noise must be counted the same way whatever distance the user wants between picks.
     spacing = _PEAK_SPACING * low / pixel
 
@@ -106,7 +106,7 @@ def pick_blobs(
     ]
     best, split = _clearest(responses, allowed, spacing)
     usual, _ = find_peaks(best.score, spacing, split.threshold, allowed)
-    strength = _contrast(search, usual, low / pixel, device)
+    strength = contrast_map(search, usual, low / pixel, device)
     if settings.max_contrast:
         junk = np.abs(strength) > settings.max_contrast
         if junk[allowed].any():
@@ -168,7 +168,9 @@ def _diameters(
     return low, high
 
 
-def _inside(search: SearchImage, border: tuple[int, int, int, int], margin: float) -> BoolArray:
+def allowed_area(
+    search: SearchImage, border: tuple[int, int, int, int], margin: float
+) -> BoolArray:
     """Return where a pick may lie."""
     ny, nx = search.shape
     sy, sx = search.scale
@@ -202,7 +204,7 @@ def _respond(
     for diameter in sizes:
         template = to_device(blob_template(diameter / pixel, shape, size), device)
         response = to_numpy(search.crop(irfft2(spectrum * template, size)))
-        maps.append(_standardise(response, allowed))
+        maps.append(standardise(response, allowed))
     stack = np.stack(maps)
     return _Response(shape, stack.max(axis=0), stack.argmax(axis=0).astype(np.int8), sizes)
 
@@ -218,7 +220,7 @@ def _clearest(
     return responses[best], splits[best]
 
 
-def _standardise(response: FloatArray, allowed: BoolArray) -> FloatArray:
+def standardise(response: FloatArray, allowed: BoolArray) -> FloatArray:
     """Return the map in robust standard deviations of its allowed part."""
     inside = response[allowed] if allowed.any() else response
     centre = float(np.median(inside))
@@ -226,7 +228,9 @@ def _standardise(response: FloatArray, allowed: BoolArray) -> FloatArray:
     return np.asarray((response - centre) / max(spread, 1e-12), dtype=np.float32)
 
 
-def _contrast(search: SearchImage, positions: FloatArray, width: float, device: str) -> FloatArray:
+def contrast_map(
+    search: SearchImage, positions: FloatArray, width: float, device: str
+) -> FloatArray:
     """Return how dark each place is, relative to the usual pick; (ny, nx)."""
     size = (int(search.plain.shape[0]), int(search.plain.shape[1]))
     ky, kx = frequency_axes(size)

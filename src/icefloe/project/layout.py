@@ -12,10 +12,12 @@ from pathlib import Path
 from icefloe.errors import ProjectError
 from icefloe.formats.atomic import output_directory, write_text
 
-__all__ = ["STAGES", "Project"]
+__all__ = ["OPTIONAL_STAGES", "STAGES", "Project"]
 
 # In the order in which they run for each exposure.
-STAGES = ("import", "motion", "ctf", "pick", "extract")
+STAGES = ("import", "motion", "ctf", "look", "pick", "extract")
+# Added later: an exposure that was finished before it existed counts as finished without it.
+OPTIONAL_STAGES = frozenset({"look"})
 
 _REGISTRY_SCHEMA = 1
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from icefloe.project.layout import STAGES, Project
+from icefloe.project.layout import OPTIONAL_STAGES, STAGES, Project
 from icefloe.project.sidecar import Sidecar, read_sidecar
 
 __all__ = ["NO_RINGS", "ExposureRecord", "Failure", "Status", "load_record", "load_records"]
@@ -122,7 +122,8 @@ def load_record(
             continue
         sidecar = read_sidecar(project.sidecar(name, stage))
         if sidecar is None:
-            status[stage] = "waiting"
+            if stage not in OPTIONAL_STAGES:
+                status[stage] = "waiting"
             continue
         sidecars[stage] = sidecar
         status[stage] = _status(project, sidecar, sidecars, status)

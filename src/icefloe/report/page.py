@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icefloe import __version__
+from icefloe.curation import Curation, load_curation
 from icefloe.project import ExposureRecord, Project, load_record
 from icefloe.report import figures
 from icefloe.report.figures.values import number
@@ -37,6 +38,7 @@ _STAGE_NAMES = {
     "import": "Import",
     "motion": "Motion correction",
     "ctf": "CTF fit",
+    "look": "Image numbers",
     "pick": "Picking",
     "extract": "Extraction",
 }
@@ -49,8 +51,10 @@ class _Panel:
     row: Row
     position: int
     micrograph: Markup
-    spectrum_image: str
+    rings: Markup | None
     curves: Markup | None
+    ctf_figures: list[tuple[Markup, str]]
+    advice: list[str]
     frames_image: str
     motion_spectra: str
     ring_curves: Markup | None
@@ -87,8 +91,11 @@ def build_report(project: Project, *, panel_limit: int = PANEL_LIMIT) -> str:
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     source = resources.files("icefloe.report").joinpath("template.html").read_text("utf-8")
+    curation = load_curation(project)
     return environment.from_string(source).render(
         session=project.root.name,
+        verdicts={} if curation is None else curation.verdicts,
+        curated=None if curation is None else _curated(curation),
         version=__version__,
         rows=rows,
         counts=state_counts(rows),
@@ -109,6 +116,19 @@ def build_report(project: Project, *, panel_limit: int = PANEL_LIMIT) -> str:
         stage_names=_STAGE_NAMES,
         anchor=_anchors(rows),
     )
+
+
+def _curated(curation: Curation) -> dict[str, Any]:
+    """Return how many exposures are kept, and each cause with those that it takes."""
+    return {
+        "accepted": len(curation.names("accepted")),
+        "rejected": len(curation.names("rejected")),
+        "pending": len(curation.names("pending")),
+        "causes": [
+            (cause, len(names), names[:_NAMES_SHOWN], max(0, len(names) - _NAMES_SHOWN))
+            for cause, names in curation.by_reason()
+        ],
+    }
 
 
 def _safe(svg: bytes) -> Markup:
@@ -196,7 +216,9 @@ def _panel(record: ExposureRecord, row: Row, position: int, project: Project) ->
     count = number(picks, "n_picks")
     title = f"Micrograph {record.name}" + ("" if count is None else f" with {count:.0f} picks")
     image = figures.web_image(directory / "micrograph.png", 448, 55)
-    spectrum = figures.web_image(directory / "ctf.png", 320, 70) if ctf else None
+    spectrum = figures.web_image(directory / "ctf.png", 512, 60) if ctf else None
+    ctf_view = ctf.get("view")
+    edge = number(ctf_view, "edge") if isinstance(ctf_view, Mapping) else None
     view = motion.get("view")
     frames = figures.web_image(directory / "motion.png", 512, 20) if view else None
     spectra = figures.web_image(directory / "motion_ps.png", 256, 60) if view else None
@@ -204,8 +226,12 @@ def _panel(record: ExposureRecord, row: Row, position: int, project: Project) ->
         row=row,
         position=position,
         micrograph=_safe(figures.micrograph(image, shape, pixel_size, picks, title=title)),
-        spectrum_image="" if spectrum is None else figures.picture(spectrum),
+        rings=None
+        if spectrum is None
+        else _safe(figures.ctf_rings(spectrum, ctf, edge, small=True)),
         curves=_safe(figures.spectrum_curves(ctf)) if ctf.get("curves") else None,
+        ctf_figures=_ctf_figures(ctf),
+        advice=[str(line) for line in ctf.get("advice") or ()],
         frames_image="" if frames is None else figures.picture(frames),
         motion_spectra="" if spectra is None else figures.picture(spectra),
         ring_curves=_safe(figures.ring_curves(view)) if isinstance(view, Mapping) else None,
@@ -216,12 +242,27 @@ def _panel(record: ExposureRecord, row: Row, position: int, project: Project) ->
     )
 
 
+def _ctf_figures(ctf: Mapping[str, Any]) -> list[tuple[Markup, str]]:
+    """Return what was recorded for a fit beyond its curves, each with its caption."""
+    found = []
+    if isinstance(ctf.get("view"), Mapping):
+        found = [
+            (figures.defocus_score(ctf), "Score against defocus, at the astigmatism found"),
+            (figures.ice_ring(ctf), "Ring of ice"),
+        ]
+    grid, note = figures.recorded_surface(ctf)
+    if grid is not None:
+        found.append((figures.defocus_surface(grid, note=note), "Defocus over the micrograph"))
+    return [(_safe(svg), caption) for svg, caption in found]
+
+
 # Stage, key, label, unit, decimals.
 _DETAILS = (
     ("ctf", "defocus_u", "Defocus U", "Å", 0),
     ("ctf", "defocus_v", "Defocus V", "Å", 0),
+    ("ctf", "astigmatism", "Astigmatism", "Å", 0),
     ("ctf", "defocus_angle", "Azimuth of U", "°", 1),
-    ("ctf", "defocus_error", "Defocus error", "Å", 0),
+    ("ctf", "defocus_error", "Error of the mean", "Å", 0),
     ("ctf", "phase_shift", "Phase shift", "°", 1),
     ("ctf", "figure_of_merit", "Fit merit", "", 3),
     ("ctf", "fit_resolution", "Fit resolution", "Å", 2),
@@ -244,7 +285,6 @@ def _details(numbers: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
         value = number(numbers.get(stage), key)
         if value is None or (key == "phase_shift" and value == 0):
             continue
-        lines.append(
-            (label, f"{value:.{digits}f} {unit}".strip().replace(" °", "°").replace("-", "−"))
-        )
+        error = number(numbers.get(stage), f"{key}_error")
+        lines.append((label, figures.with_error(value, error, digits, unit)))
     return lines

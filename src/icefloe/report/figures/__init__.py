@@ -6,6 +6,11 @@ figure without anything to show says so. Every shape has a class and plain colou
 background; the report's CSS recolours the classes for a dark one. Same numbers, same bytes.
 """
 
+from icefloe.report.figures.ctf_ice import ice_ring
+from icefloe.report.figures.ctf_rings import ctf_rings
+from icefloe.report.figures.ctf_score import defocus_score
+from icefloe.report.figures.ctf_surface import defocus_surface, recorded_surface, surface_grid
+from icefloe.report.figures.ctf_text import ctf_facts, with_error
 from icefloe.report.figures.distribution import histogram, series
 from icefloe.report.figures.images import micrograph, picture, to_webp, web_image
 from icefloe.report.figures.rings import ring_curves, ring_text
@@ -18,17 +23,25 @@ from icefloe.report.figures.tracks import (
 )
 
 __all__ = [
+    "ctf_facts",
+    "ctf_rings",
+    "defocus_score",
+    "defocus_surface",
     "frame_track",
     "histogram",
+    "ice_ring",
     "micrograph",
     "patch_tracks",
     "picture",
+    "recorded_surface",
     "ring_curves",
     "ring_text",
     "series",
     "spectrum_curves",
+    "surface_grid",
     "to_webp",
     "tracks_on_micrograph",
     "trajectories",
     "web_image",
+    "with_error",
 ]

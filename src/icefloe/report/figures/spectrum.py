@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 
 from icefloe._types import FloatArray
-from icefloe.report.figures.svg import Axis, Sheet, format_number
+from icefloe.report.figures.svg import Axis, Sheet, format_number, ticks
 from icefloe.report.figures.values import array, number
 
-__all__ = ["resolution_marks", "spectrum_curves"]
+__all__ = ["ICE_BAND", "resolution_marks", "spectrum_curves"]
 
 _RESOLUTIONS = np.concatenate(
     [[30, 20, 15, 10, 8, 7, 6, 5, 4.5, 4, 3.5, 3, 2.8, 2.5, 2.2, 2, 1.8], np.arange(16, 3, -1) / 10]
 )
 # A; the strongest rings of hexagonal and cubic ice, and the band in which iciness is measured.
-_ICE = (3.9, 3.5)
+ICE_BAND = (3.9, 3.5)
 _CURVES = (  # key, role, name in the legend, scaled like the spectrum
     ("experimental", "faint", "rotational mean", True),
     ("model", "model", "CTF fit", False),
@@ -34,9 +34,10 @@ def spectrum_curves(numbers: Mapping[str, Any]) -> bytes:
     ----------
     numbers
         Of the CTF stage: `curves` with `frequency` in 1/A and any of `experimental`,
-        `equiphase`, `model`, `correlation`, `noise`; `fit_resolution`, A.
+        `equiphase`, `model`, `correlation`, `noise`; the limits `fit_resolution`,
+        `fit_resolution_03` and `aliasing_resolution`, A; `view` with `range`, A, the fitted one.
     """
-    sheet = Sheet(580, 268, "Power spectrum against resolution with the fitted CTF")
+    sheet = Sheet(580, 284, "Power spectrum against resolution with the fitted CTF")
     given = numbers.get("curves")
     curves: Mapping[str, Any] = given if isinstance(given, Mapping) else {}
     frequency = array(curves.get("frequency"))
@@ -46,8 +47,8 @@ def spectrum_curves(numbers: Mapping[str, Any]) -> bytes:
     x = Axis(0.0, float(frequency.max()), 42, 570)
     y = Axis(-0.3, 1.3, 226, 30)
     sheet.y_axis(y, 42, [(0.0, "0"), (0.5, "0.5"), (1.0, "1")], grid_to=570)
-    if x.high > 1 / _ICE[0]:
-        left, right = x(1 / _ICE[0]), min(x(1 / _ICE[1]), 570.0)
+    if x.high > 1 / ICE_BAND[0]:
+        left, right = x(1 / ICE_BAND[0]), min(x(1 / ICE_BAND[1]), 570.0)
         sheet.rectangle("band", left, 30, right - left, 196)
         sheet.text((left + right) / 2, 222, "ice", anchor="middle")
     scale = _amplitude(curves, frequency)
@@ -61,23 +62,44 @@ def spectrum_curves(numbers: Mapping[str, Any]) -> bytes:
         sheet.line(role, legend, 12, legend + 16, 12)
         sheet.text(legend + 21, 16, name)
         legend += 34 + 5.9 * len(name)
-    resolution = number(numbers, "fit_resolution")
-    if resolution and 1 / resolution <= x.high * 1.001:
-        _mark(sheet, x(1 / resolution), f"fit to {format_number(round(resolution, 2))} Å")
-    sheet.x_axis(x, 226, resolution_marks(x), "resolution (Å)")
+    _limits(sheet, x, numbers)
+    sheet.x_axis(x, 226, resolution_marks(x))
+    # The same places as frequencies, in a second row.
+    for value in ticks(x.low, x.high, 8)[1:]:
+        sheet.text(min(x(value), 560), 256, format_number(value), anchor="middle")
+    for y_text, unit in ((240.5, "Å"), (256, "1/Å")):
+        sheet.text(34, y_text, unit, anchor="end")
+    sheet.text(306, 276, "resolution and spatial frequency", anchor="middle")
     return sheet.to_bytes()
 
 
-def _mark(sheet: Sheet, place: float, text: str) -> None:
-    sheet.line("mark", place, 30, place, 226)
-    room = place + 8 + 6.2 * len(text) < 570
-    sheet.text(
-        place + 5 if room else place - 5,
-        42,
-        text,
-        role="strong",
-        anchor="start" if room else "end",
+def _limits(sheet: Sheet, x: Axis, numbers: Mapping[str, Any]) -> None:
+    """Mark the range that was fitted, and where fit and box end."""
+    view = numbers.get("view")
+    fitted = array(view.get("range")) if isinstance(view, Mapping) else array(None)
+    if len(fitted) == 2 and np.all(fitted > 0):
+        first, last = (x(min(1 / float(v), x.high)) for v in fitted)
+        sheet.line("scale", first, 225, last, 225)
+        sheet.text(first + 4, 221, f"fitted {fitted[0]:g}–{fitted[1]:g} Å", role="strong")
+    marks = (
+        ("fit_resolution", "mark", "fit to", 42.0),
+        ("fit_resolution_03", "noise", "correlation 0.3 at", 56.0),
+        ("aliasing_resolution", "noise", "rings too narrow for the box from", 70.0),
     )
+    drawn: list[tuple[float, str, str, float]] = []
+    for key, role, text, height in marks:
+        limit = number(numbers, key)
+        if limit and 1 / limit <= x.high * 1.001:
+            drawn.append((limit, role, text, height))
+    places = [x(min(1 / limit, x.high)) for limit, *_ in drawn]
+    for (limit, role, text, height), place in zip(drawn, places, strict=True):
+        sheet.line(role, place, 30, place, 226)
+        label = f"{text} {format_number(round(limit, 2))} Å"
+        if place + 8 + 6.2 * len(label) < 570:
+            sheet.text(place + 5, height, label, role="strong")
+        else:  # left of its line, and of any other that it would run across
+            crossed = [p for p in places if place - 6.2 * len(label) < p <= place]
+            sheet.text(min(crossed) - 5, height, label, role="strong", anchor="end")
 
 
 def _amplitude(curves: Mapping[str, Any], frequency: FloatArray) -> float:

@@ -1,0 +1,267 @@
+"""`icefloe pick auto` and `icefloe pick template`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from icefloe.cli.options import microscope_options, output_options
+
+if TYPE_CHECKING:
+    from icefloe._types import BoolArray, FloatArray
+    from icefloe.cli.inputs import MicrographInput
+    from icefloe.optics import CtfParameters
+    from icefloe.picking import Bootstrap, MatchSettings, TemplateBank
+
+__all__ = ["auto", "template"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+# Micrographs from which `auto` makes its template, spread over the list.
+_SAMPLE = 3
+_MICROSCOPE = ("pixel_size", "voltage", "cs", "amplitude_contrast")
+
+
+def _options(function: F) -> F:
+    for option in (
+        click.argument(
+            "micrographs", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
+        ),
+        click.option("--diameter", type=float, default=None, help="Particle diameter, A [found]."),
+        click.option(
+            "--threshold",
+            type=float,
+            default=None,
+            help="Lowest correlation coefficient to keep [found in each micrograph].",
+        ),
+        click.option(
+            "--min-distance", type=float, default=None, help="Of two picks, in diameters [0.75]."
+        ),
+        click.option("--max-picks", type=int, default=None, help="At most so many a micrograph."),
+        click.option(
+            "--edge", type=float, default=None, help="Keep off the border, in diameters [0.05]."
+        ),
+        click.option(
+            "--max-contrast",
+            type=float,
+            default=None,
+            help="Avoid what has this many times a particle's contrast; 0 avoids nothing [3].",
+        ),
+        click.option("--bright", is_flag=True, help="Particles are brighter than the ice."),
+        click.option("--no-junk", is_flag=True, help="Also pick on carbon and contamination."),
+        click.option(
+            "--masks",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=None,
+            help="Directory of masks of junk, NAME_mask.mrc, 1 where nothing may be picked: those "
+            "that are there are used, the others are written.",
+        ),
+    ):
+        function = option(function)
+    return output_options(microscope_options(function))
+
+
+@click.command()
+@_options
+def auto(micrographs: tuple[Path, ...], out: Path, **given: Any) -> None:
+    """Find particles with nothing given: size and template come from the data.
+
+    MICROGRAPHS are images or a STAR that lists them. Three of them, spread over the list, give one
+    template for all, written as template.mrcs. Writes NAME_picks.star for each, and picks.star,
+    which RELION imports and `icefloe extract` reads.
+    """
+    from icefloe.formats.image import read_image
+    from icefloe.formats.mrc import write_mrc
+    from icefloe.picking import bootstrap_bank
+
+    items, settings = _items(micrographs, given), _settings(given)
+    first = items[0].optics.micrograph_pixel_size
+    alike = [i for i in items if abs(i.optics.micrograph_pixel_size / first - 1) < 0.01]
+    step = max(1, len(alike) // _SAMPLE)
+    images = [read_image(item.path).data for item in alike[::step][:_SAMPLE]]
+    found = bootstrap_bank(images, pixel_size=first, settings=settings)
+    write_mrc(out / "template.mrcs", found.bank.images, found.bank.pixel_size)
+    click.echo(_why(found), err=True)
+    _run(items, out, settings, found.bank, given, use_ctf=False)
+
+
+@click.command()
+@click.option(
+    "--templates",
+    required=True,
+    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    help="Class averages (.mrcs), or a map (.mrc) that is projected.",
+)
+@click.option(
+    "--template-pixel-size", type=float, default=None, help="A [from the templates' header]."
+)
+@click.option(
+    "--invert",
+    type=click.Choice(["auto", "yes", "no"]),
+    default="auto",
+    show_default=True,
+    help="Whether the templates' particles are dark.",
+)
+@click.option(
+    "--directions", type=click.IntRange(1), default=12, show_default=True,
+    help="Directions in which a map is projected.",
+)  # fmt: skip
+@click.option("--angle-step", type=float, default=None, help="In-plane angle, degrees [5].")
+@click.option(
+    "--no-ctf", is_flag=True, help="Do not give the templates the micrographs' CTF, though known."
+)
+@_options
+def template(
+    micrographs: tuple[Path, ...],
+    templates: Path,
+    template_pixel_size: float | None,
+    invert: str,
+    directions: int,
+    no_ctf: bool,
+    out: Path,
+    **given: Any,
+) -> None:
+    """Find particles that look like class averages, or like projections of a map.
+
+    MICROGRAPHS are images or a STAR that lists them; with a STAR that knows the defocus, templates
+    are seen through each micrograph's CTF.
+    """
+    from icefloe.formats.mrc import read_mrc
+    from icefloe.picking import even_directions, project_volume, template_bank
+
+    data, header = read_mrc(templates)
+    if data.ndim == 3 and templates.suffix != ".mrcs" and len(set(data.shape)) == 1:
+        data = project_volume(data, even_directions(directions))
+    bank = template_bank(
+        data,
+        pixel_size=template_pixel_size or header or 0.0,
+        diameter=given["diameter"],
+        contrast={"auto": "auto", "yes": "dark", "no": "bright"}[invert],
+    )
+    click.echo(f"{len(bank.images)} templates of {bank.diameter:.0f} A", err=True)
+    _run(_items(micrographs, given), out, _settings(given), bank, given, use_ctf=not no_ctf)
+
+
+def _items(micrographs: tuple[Path, ...], given: dict[str, Any]) -> list[MicrographInput]:
+    from icefloe.cli.inputs import expand_micrographs
+
+    return expand_micrographs(micrographs, **{k: given[k] for k in _MICROSCOPE})
+
+
+def _settings(given: dict[str, Any]) -> MatchSettings:
+    from pydantic import ValidationError
+
+    from icefloe.errors import SettingsError
+    from icefloe.picking import MatchSettings
+
+    values = {k: v for k, v in given.items() if k in MatchSettings.model_fields and v is not None}
+    values |= {"contrast": "bright" if given["bright"] else "dark", "junk": not given["no_junk"]}
+    try:
+        return MatchSettings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "--" + str(first["loc"][0]).replace("_", "-")
+        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
+
+
+def _why(found: Bootstrap) -> str:
+    best = int(found.evidence.argmax())
+    return (
+        f"Particles of {found.bank.diameter:.0f} A, from {found.n_windows} of them: a "
+        f"{found.shape} of {found.sizes[best]:.0f} A stands out by {found.evidence[best]:.1f} "
+        "standard deviations"
+    )
+
+
+def _run(
+    items: list[MicrographInput],
+    out: Path,
+    settings: MatchSettings,
+    bank: TemplateBank,
+    given: dict[str, Any],
+    *,
+    use_ctf: bool,
+) -> None:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from icefloe.cli.inputs import failures_exit
+    from icefloe.cli.pick import write_list
+    from icefloe.errors import IcefloeError
+    from icefloe.formats.image import read_image
+    from icefloe.formats.star import write_star
+    from icefloe.interop.relion_picks import picks_star
+    from icefloe.picking import pick_templates
+
+    done: list[tuple[MicrographInput, Path]] = []
+    diameter = settings.diameter or bank.diameter
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    if given["device"] != "cpu":
+        console.print("Templates are matched on the CPU.")
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for item in progress.track(items, description="Picking"):
+            target = out / f"{item.name}_picks.star"
+            try:
+                image = read_image(item.path).data
+                picks = pick_templates(
+                    image,
+                    bank,
+                    pixel_size=item.optics.micrograph_pixel_size,
+                    settings=settings,
+                    ctf=_ctf(item) if use_ctf else None,
+                    mask=_mask(item, image, given["masks"], diameter),
+                )
+                write_star(target, picks_star(picks.numbers()))
+            except IcefloeError as error:
+                console.print(f"{item.name}: error: {error}")
+                continue
+            done.append((item, target))
+            line = f"{item.name}: {len(picks)} picks above {picks.threshold:.3f}"
+            console.print("; ".join((line, *picks.flags)))
+    if done:
+        write_list(out / "picks.star", done, (diameter, diameter))
+    failures_exit(len(items) - len(done), len(items))
+
+
+def _ctf(item: MicrographInput) -> CtfParameters | None:
+    from icefloe.optics import CtfParameters
+
+    row = item.row
+    if "rlnDefocusU" not in row or "rlnDefocusV" not in row:
+        return None
+    return CtfParameters(
+        float(row["rlnDefocusU"]),
+        float(row["rlnDefocusV"]),
+        float(row.get("rlnDefocusAngle", 0.0)),
+        voltage=item.optics.voltage,
+        cs=item.optics.cs,
+        amplitude_contrast=item.optics.amplitude_contrast,
+        phase_shift=float(row.get("rlnPhaseShift", 0.0)),
+    )
+
+
+def _mask(
+    item: MicrographInput, image: FloatArray, folder: Path | None, diameter: float
+) -> BoolArray | None:
+    """Return a mask from a file, or write the one found from the image, or None."""
+    if folder is None:
+        return None
+    import numpy as np
+
+    from icefloe.errors import InputError
+    from icefloe.formats.atomic import output_directory
+    from icefloe.formats.mrc import read_mrc, write_mrc
+    from icefloe.picking import whole_mask
+
+    path = output_directory(folder) / f"{item.name}_mask.mrc"
+    if path.is_file():
+        data, _ = read_mrc(path)
+        if data.ndim != 2:
+            raise InputError(f"{path} has the shape {data.shape}", "one image")
+        return np.asarray(data > 0.5)
+    pixel_size = item.optics.micrograph_pixel_size
+    mask = whole_mask(image, diameter / pixel_size)
+    write_mrc(path, mask.astype(np.int8), pixel_size * image.shape[0] / mask.shape[0])
+    return mask
