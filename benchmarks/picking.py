@@ -1,11 +1,9 @@
 """Picking on real micrographs with marked particles, against other ways and RELION.
 
     python benchmarks/picking.py [--data DIR] [--sets apoferritin betagal] [--compare] [--no-relion]
-                                 [--marks]
 
 `icefloe pick auto` makes its template from the first micrographs of the same half; the time for
-that is not in the table. --marks shows how complete the marks are: what share of the best picks is
-marked, by score.
+that is not in the table. `picking_marks.py` shows how complete the marks are.
 
 Every other micrograph (the first, third, ...) was used for tuning, the rest is held back; both
 halves are shown. A pick is right within 0.3 diameters of an unused marked particle, taken by
@@ -41,7 +39,7 @@ from icefloe.picking import (
     pick_templates,
 )
 from icefloe.picking.templates import blob_template
-from icefloe.scoring import match_picks, pool_picks
+from icefloe.scoring import pool_picks
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 Array = NDArray[np.float64]
@@ -153,18 +151,6 @@ def bootstrap(name: str, micrographs: list[Micrograph]) -> TemplateBank:
     """Return the template that three micrographs give."""
     images = [m.image for m in micrographs[:3]]
     return bootstrap_bank(images, pixel_size=SETS[name].pixel_size).bank
-
-
-def marked_shares(name: str, m: Micrograph, found: Found, parts: int = 8) -> list[float]:
-    """Return what share of the picks is marked, from the best eighth to the worst.
-
-    Where it levels off below 1 at the best scores, marks are missing: no picker that knows only the
-    image can rank better than that, and AP cannot exceed about that share.
-    """
-    distance = 0.3 * SETS[name].diameter / SETS[name].pixel_size
-    order = np.argsort(-found[1], kind="stable")
-    hits = np.asarray(match_picks(found[0][order], found[1][order], m.truth, distance)) >= 0
-    return [float(part.mean()) for part in np.array_split(hits, parts)]
 
 
 def _reduced(m: Micrograph, chosen: Set, samples: int = 16) -> tuple[Array, float]:
@@ -336,16 +322,7 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
     parser.add_argument("--compare", action="store_true", help="Other ways of picking as well.")
     parser.add_argument("--no-relion", action="store_true")
-    parser.add_argument("--marks", action="store_true", help="How complete the marks are.")
     given = parser.parse_args()
-    if given.marks:
-        for name in given.sets:
-            micrographs = load(SETS[name], given.data)
-            pick = auto(name, bootstrap(name, micrographs))
-            for m in micrographs:
-                shares = marked_shares(name, m, pick(m, True))
-                print(m.name, len(m.truth), *(f"{share:.2f}" for share in shares))
-        return
     rows = run(given.sets, data=given.data, compare=given.compare, relion=not given.no_relion)
     print(table(rows) if rows else f"There are no micrographs in {given.data}")
 

@@ -24,7 +24,12 @@ def test_the_ctf_is_applied_and_said_to_be_and_a_second_size_is_written(session:
     # 96 pixels of 1.5 A hold no particle of 120 A at a defocus of 2.5 um.
     text = (session / "exposures" / record.name / "extract.json").read_text()
     assert "is smaller than D + 2 lambda dF / d" in text
-    assert icefloe("export", session) == 0
+    assert icefloe("export", "relion", "--project", session) == 0
     blocks = read_star(session / "relion" / "particles.star")
     assert blocks["optics"]["rlnCtfDataAreCtfPremultiplied"].tolist() == [1]
     assert "rlnCtfDataAreCtfPremultiplied" not in blocks["particles"]
+    other = read_star(session / "relion" / "particles_small.star")
+    assert other["optics"]["rlnImageSize"].tolist() == [24]
+    assert other["optics"]["rlnImagePixelSize"].tolist() == [6.0]
+    assert len(other["particles"]) == len(blocks["particles"])
+    assert "_small.mrcs" in other["particles"]["rlnImageName"][0]

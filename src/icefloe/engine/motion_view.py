@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -94,8 +95,10 @@ def motion_view(
     shown = min(kept, key=lambda f: abs(f - first - n // 2))
     movie_pixel = float(facts["movie_pixel_size"])
     unaligned = _unaligned_sum(frames, kept, result, gain, defects)
-    before = _spectrum(unaligned, movie_pixel)
-    after = _spectrum(result.plain, result.pixel_size)
+    with ThreadPoolExecutor(3) as pool:
+        pictures = pool.submit(_frame_pictures, frames[shown], result)
+        both = [(unaligned, movie_pixel), (result.plain, result.pixel_size)]
+        before, after = pool.map(_spectrum, *zip(*both, strict=True))
     frequency, curves = _curves(before, after)
     gains = [
         {"from": low, "to": high, "gain": ring_gain(frequency, *curves, band=(low, high))}
@@ -104,7 +107,7 @@ def motion_view(
     ]
     level = np.exp(_background(frequency, curves[1]))
     return MotionView(
-        _frame_pictures(frames[shown], result),
+        pictures.result(),
         _spectrum_halves(before, after, float(frequency[-1])),
         shown + 1,
         {

@@ -142,7 +142,9 @@ class _Export:
         corrected = self._write_motion()
         fitted = self._write_ctf(corrected)
         self._write_picks(corrected, fitted)
-        self._write_particles()
+        self._write_particles("particles")
+        # The same particles, binned for 2D classification, where the session made them.
+        self._write_particles("particles_small")
         self._write_rejected()
         missing = [r.name for r in self.micrographs if r.ctf is None]
         if missing:
@@ -272,15 +274,17 @@ class _Export:
         if pairs:
             self._star("picks.star", picks_list(pairs, micrographs, self._used(rows)))
 
-    def _write_particles(self) -> None:
+    def _write_particles(self, role: str) -> None:
         parts = []
         sizes: dict[int, float] = {}
         boxes: dict[int, list[str]] = {}
         for record in self.micrographs:
-            stack = self._path(record.file("extract", "particles"))
+            stack = self._path(record.file("extract", role))
             if record.ctf is None or stack is None:
                 continue
             extracted = record.numbers["extract"]
+            if role == "particles_small":
+                extracted = {**extracted, **extracted["small"]}
             group = self.groups[record.name]
             parts.append(
                 particle_columns(
@@ -308,7 +312,7 @@ class _Export:
         blocks = particles_star(
             columns, self._all_groups(), pixel_size=sizes, box=next(iter(boxes))
         )
-        self._star("particles.star", blocks)
+        self._star(f"{role}.star", blocks)
 
     def _star(self, name: str, blocks: dict[str, StarTable]) -> None:
         write_star(self._directory / name, blocks)
