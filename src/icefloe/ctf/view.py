@@ -55,7 +55,7 @@ def ctf_view(
     score, noise = defocus_scores(samples, p, defoci)
     frequency, amplitude = ice_curve(spectrum)
     return {
-        "range": [settings.low_resolution, fitted_to or settings.high_resolution],
+        "range": [settings.low_resolution, round(fitted_to or settings.high_resolution, 2)],
         "search": {
             "defocus": defoci.round(2).tolist(),
             "score": score.round(4).tolist(),
