@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from icefloe._types import FloatArray
+from icefloe._types import AnyArray, FloatArray
 from icefloe.ctf.samples import Optics, Samples
 from icefloe.ctf.settings import CtfSettings
 from icefloe.optics import wavelength
 
-__all__ = ["Candidate", "search"]
+__all__ = ["Candidate", "search", "sector_means"]
 
 _SECTORS = 24
 # Degree of the background, a polynomial in k within each sector.
@@ -101,14 +101,23 @@ def search(samples: Samples, optics: Optics, settings: CtfSettings) -> list[Cand
     return kept[:3]
 
 
-def _tabulate(samples: Samples, optics: Optics, settings: CtfSettings) -> _Table:
+def sector_means(samples: Samples, sectors: int) -> tuple[FloatArray, AnyArray]:
+    """Return the mean log power of rings in sectors of half a turn, and how many pixels it is of.
+
+    Both (sectors, r); 0 where there is none.
+    """
     rings = len(samples.ring_k)
     azimuth = 0.5 * np.arctan2(samples.sin2, samples.cos2) % np.pi
-    sector = np.minimum((azimuth * (_SECTORS / np.pi)).astype(np.intp), _SECTORS - 1)
+    sector = np.minimum((azimuth * (sectors / np.pi)).astype(np.intp), sectors - 1)
     flat = sector * rings + samples.ring
-    count = np.bincount(flat, minlength=_SECTORS * rings).reshape(_SECTORS, rings)
-    total = np.bincount(flat, samples.log_power, minlength=_SECTORS * rings)
-    data = total.reshape(_SECTORS, rings) / np.maximum(count, 1)
+    count = np.bincount(flat, minlength=sectors * rings).reshape(sectors, rings)
+    total = np.bincount(flat, samples.log_power, minlength=sectors * rings)
+    return total.reshape(sectors, rings) / np.maximum(count, 1), count
+
+
+def _tabulate(samples: Samples, optics: Optics, settings: CtfSettings) -> _Table:
+    rings = len(samples.ring_k)
+    data, count = sector_means(samples, _SECTORS)
 
     margin = 0.5 * settings.max_astigmatism
     low, high = settings.defocus_min - margin, settings.defocus_max + margin

@@ -8,6 +8,7 @@ import numpy as np
 
 from icefloe._types import FloatArray
 from icefloe.ctf.samples import Optics, Samples, take_samples
+from icefloe.ctf.search import sector_means
 from icefloe.ctf.settings import CtfSettings
 from icefloe.ctf.spectrum import Spectrum
 from icefloe.optics import CtfParameters, wavelength
@@ -95,12 +96,7 @@ def defocus_scores(
         deviations.
     """
     rings = len(samples.ring_k)
-    azimuth = 0.5 * np.arctan2(samples.sin2, samples.cos2) % np.pi
-    sector = np.minimum((azimuth * (_SECTORS / np.pi)).astype(np.intp), _SECTORS - 1)
-    flat = sector * rings + samples.ring
-    count = np.bincount(flat, minlength=_SECTORS * rings).reshape(_SECTORS, rings)
-    total = np.bincount(flat, samples.log_power, minlength=_SECTORS * rings)
-    mean = total.reshape(_SECTORS, rings) / np.maximum(count, 1)
+    mean, count = sector_means(samples, _SECTORS)
 
     optics = Optics(p.voltage, p.cs, p.amplitude_contrast)
     k2 = np.square(samples.ring_k)

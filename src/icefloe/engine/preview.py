@@ -10,7 +10,7 @@ from icefloe._types import AnyArray, FloatArray
 from icefloe.formats.atomic import atomic_path
 from icefloe.fourier import apply_filter, gaussian_low_pass, resize
 
-__all__ = ["micrograph_preview", "spectrum_preview", "to_grey"]
+__all__ = ["micrograph_preview", "to_grey"]
 
 # Finer detail than this is noise in one micrograph, and would hide the particles.
 _RESOLUTION = 20.0
@@ -39,15 +39,6 @@ def micrograph_preview(image: FloatArray, pixel_size: float, size: int = 512) ->
         small = np.asarray(resize(small, (ny, nx)))
     transfer = gaussian_low_pass((small.shape[0], small.shape[1]), pixel_size, _RESOLUTION)
     return to_grey(np.asarray(apply_filter(small, transfer)))
-
-
-def spectrum_preview(spectrum: FloatArray, size: int = 256) -> AnyArray:
-    """Return an 8-bit picture of a diagnostic spectrum (n, n)."""
-    scale = size / max(spectrum.shape)
-    image = np.asarray(spectrum, dtype=np.float32)
-    if scale < 1:
-        image = block_mean(image, max(1, round(1 / scale)))
-    return to_grey(image)
 
 
 def to_grey(image: FloatArray, low: float = 0.5, high: float = 99.5) -> AnyArray:

@@ -5,8 +5,6 @@ Paths are relative to the session's directory, from which RELION is started, or 
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,11 +14,11 @@ import numpy as np
 
 from icefloe.curation.evaluate import Curation
 from icefloe.curation.store import figures_only, load_curation
-from icefloe.errors import OutputError, ProjectError
-from icefloe.formats.atomic import output_directory
+from icefloe.errors import ProjectError
 from icefloe.formats.mrc import write_mrc
 from icefloe.formats.star import StarTable, write_star
 from icefloe.interop.optics import OpticsGroup
+from icefloe.interop.own_directory import replaced_directory
 from icefloe.interop.relion_ctf import micrographs_ctf
 from icefloe.interop.relion_motion import corrected_micrographs, motion_star
 from icefloe.interop.relion_particles import (
@@ -35,8 +33,6 @@ from icefloe.project import ExposureRecord, Project, load_records
 
 __all__ = ["Exported", "export_relion"]
 
-# Stands in the directory and lists what the export wrote, so that it deletes nothing else.
-_MANIFEST = ".written-by-icefloe"
 _NO_GROUPING = (
     "RELION can polish EER movies only if their fractions have one length: "
     "set data.eer_frames_per_fraction or data.eer_dose_per_fraction and run again"
@@ -94,19 +90,8 @@ def export_relion(project: Project, data: Mapping[str, Any], *, absolute: bool =
             f"{project.root} has no micrograph to export", hint="Run 'icefloe run' first"
         )
     target = project.root / "relion"
-    _check_own(target)
-    for left in project.root.glob(".partial-*-relion*"):  # by an export that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    temporary = project.root / f".partial-{os.getpid()}-relion"
-    output_directory(temporary)
-    try:
-        exported = export.write(temporary)
-        _swap(temporary, target)
-    except OSError as error:
-        raise OutputError(f"{target} cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return exported
+    with replaced_directory(target) as temporary:
+        return export.write(temporary)
 
 
 class _Export:
@@ -153,9 +138,6 @@ class _Export:
                 f"Without a usable CTF, and so left out of micrographs_ctf.star and "
                 f"particles.star: {shown} ({len(missing)})"
             )
-        paths = sorted(p for p in directory.rglob("*") if p.is_file())
-        listed = "".join(f"{p.relative_to(directory).as_posix()}\n" for p in paths)
-        (directory / _MANIFEST).write_text(listed, encoding="utf-8")
         return self.exported
 
     def _write_motion(self) -> list[dict[str, Any]]:
@@ -383,31 +365,3 @@ class _Export:
                 fitted = np.divide(1, fitted, out=np.zeros_like(fitted), where=fitted != 0)
             write_mrc(target, fitted, float(numbers["movie_pixel_size"]))
         return self._listed(f"relion/{name}")
-
-
-def _check_own(target: Path) -> None:
-    """Refuse to replace a directory that holds anything that no export wrote."""
-    if not target.exists():
-        return
-    try:
-        own = set((target / _MANIFEST).read_text(encoding="utf-8").splitlines())
-    except OSError:
-        own = set()
-    files = (p for p in target.rglob("*") if not p.is_dir())
-    foreign = [n for p in files if (n := p.relative_to(target).as_posix()) not in own]
-    foreign = sorted(n for n in foreign if n != _MANIFEST)
-    if foreign:
-        raise ProjectError(
-            f"{target} holds files that this export did not write, such as {foreign[0]}",
-            "a directory of its own, which it replaces as a whole",
-            "Move them elsewhere; start RELION in the session's directory, not in relion/",
-        )
-
-
-def _swap(temporary: Path, target: Path) -> None:
-    """Put the new directory in the place of the old one."""
-    old = target.with_name(f".partial-{os.getpid()}-relion-old")
-    if target.exists():
-        target.replace(old)
-    temporary.replace(target)
-    shutil.rmtree(old, ignore_errors=True)

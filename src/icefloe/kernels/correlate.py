@@ -26,6 +26,13 @@ __all__ = [
 ]
 
 
+@njit(cache=True, nogil=True)
+def _phase(turns: float) -> Any:
+    # exp(2 pi i turns), single precision.
+    angle = 2.0 * math.pi * turns
+    return np.complex64(complex(math.cos(angle), math.sin(angle)))
+
+
 @njit(cache=True, nogil=True, parallel=True, fastmath={"contract", "reassoc", "nsz"})
 def correlation_gradients(
     spectra: ComplexArray,
@@ -65,11 +72,9 @@ def correlation_gradients(
         for f in range(n_frames):
             dy, dx = displacements[p, f, 0], displacements[p, f, 1]
             for j in range(nx):
-                ax = 2.0 * math.pi * kx[j] * dx
-                phase[j] = np.complex64(complex(math.cos(ax), math.sin(ax)))
+                phase[j] = _phase(kx[j] * dx)
             for i in range(ny):
-                ay = 2.0 * math.pi * ky[i] * dy
-                row = np.complex64(complex(math.cos(ay), math.sin(ay)))
+                row = _phase(ky[i] * dy)
                 for j in range(nx):
                     value = spectra[p, f, i, j] * (phase[j] * row)
                     aligned[f, i, j] = value
@@ -199,11 +204,9 @@ def ring_powers(
         for f in range(n_frames):
             dy, dx = displacements[p, f, 0], displacements[p, f, 1]
             for j in range(nx):
-                ax = 2.0 * math.pi * kx[j] * dx
-                phase[j] = np.complex64(complex(math.cos(ax), math.sin(ax)))
+                phase[j] = _phase(kx[j] * dx)
             for i in range(ny):
-                ay = 2.0 * math.pi * ky[i] * dy
-                row = np.complex64(complex(math.cos(ay), math.sin(ay)))
+                row = _phase(ky[i] * dy)
                 for j in range(nx):
                     value = spectra[p, f, i, j]
                     power[i, j] += value.real * value.real + value.imag * value.imag

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from icefloe._types import FloatArray, Tensor
 from icefloe.motion.field import MotionField
@@ -70,20 +71,22 @@ def align(
         flags.append("whole-frame alignment did not converge")
     patches = cut_patches(binned, grid, shifts)
     del binned
-    fit = fit_field(
-        patches,
-        shape=shape,
-        factor=factor,
-        shifts=shifts * factor,
-        grid=grid,
-        pixel_size=pixel_size,
-        doses=doses,
-        clock=moments,
-        bfactor=settings.bfactor_local,
-        acceleration=settings.acceleration,
-        local_motion=settings.local_motion,
-        local_knots=settings.local_knots,
-    )
+    # With more threads BLAS rounds differently, and matrices of this size are no faster.
+    with threadpool_limits(1, "blas"):
+        fit = fit_field(
+            patches,
+            shape=shape,
+            factor=factor,
+            shifts=shifts * factor,
+            grid=grid,
+            pixel_size=pixel_size,
+            doses=doses,
+            clock=moments,
+            bfactor=settings.bfactor_local,
+            acceleration=settings.acceleration,
+            local_motion=settings.local_motion,
+            local_knots=settings.local_knots,
+        )
     if not converged and fit.significance < SIGNIFICANT:
         # A random walk across the frame would smear what there is.
         flags.append("not aligned: no motion was found, and the frames are summed as they are")

@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from icefloe._types import FloatArray
 from icefloe.fourier import is_tensor, to_numpy
@@ -104,28 +103,8 @@ def fit_field(
         (F,), accumulated dose in the middle of each frame, e/A^2, where something is left out
         between them.
     """
-    # With more threads BLAS rounds differently, and matrices of this size are no faster.
-    with threadpool_limits(1, "blas"):
-        return _fit(
-            patches, shape, factor, shifts, grid, pixel_size, doses, bfactor,
-            Expectation(acceleration, _JITTER, local_motion), local_knots, clock,
-        )  # fmt: skip
-
-
-def _fit(
-    patches: PatchSpectra,
-    shape: tuple[int, int],
-    factor: int,
-    shifts: FloatArray,
-    grid: tuple[int, int],
-    pixel_size: float,
-    doses: FloatArray,
-    bfactor: float,
-    expected: Expectation,
-    local_knots: int,
-    clock: FloatArray | None,
-) -> FieldFit:
     n = len(shifts)
+    expected = Expectation(acceleration, _JITTER, local_motion)
     centres = patches.centres * factor + 0.5 * (factor - 1)
     basis, to_terms, degrees = space_basis(shape, centres, grid)
     moment = np.cumsum(doses) - 0.5 * doses if clock is None else clock
