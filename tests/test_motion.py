@@ -416,6 +416,19 @@ def test_fixed_pattern_is_flagged(movie):
     assert any("locked at zero" in flag for flag in found.flags)
 
 
+def test_a_gain_turned_the_wrong_way_is_flagged():
+    movie = simulate_movie(SimulationSettings(shape=(768, 768), n_frames=12), name="turned-gain")
+    found = {
+        turns: correct_motion(
+            movie.frames, pixel_size=1.0, dose_per_frame=1.2,
+            gain=np.ascontiguousarray(np.rot90(movie.gain, turns)),
+        )
+        for turns in (0, 1)
+    }  # fmt: skip
+    assert not any("fixed pattern" in flag for flag in found[0].flags)
+    assert any("fixed pattern" in flag for flag in found[1].flags)
+
+
 def test_noise_is_not_taken_for_signal():
     found = correct_motion(noise_movie(8, (512, 512)), pixel_size=1.0, dose_per_frame=1.0)
     assert any("no signal" in flag for flag in found.flags)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from icefloe._types import AnyArray, BoolArray, FloatArray, FrameSource
+from icefloe._types import AnyArray, BoolArray, FloatArray, FrameSource, Tensor
 from icefloe.errors import (
     EmptyMovieError,
     InputError,
@@ -109,10 +109,8 @@ def correct_motion(
         every_dose[first - 1 : first - 1 + n] *= check.dose_factors
         doses = every_dose[first - 1 : first - 1 + n]
         device_stack = stack if device == "cpu" else to_device(stack, device)
-        total = np.zeros(shape, np.float32)
-        for stretch in runs(check.used):
-            total += total_counts(device_stack[stretch])
-        total *= gain32
+        halves, numbers = _half_sums(device_stack, gain32, check.used)
+        total = halves[0] + halves[1]
         if not np.isfinite(total.min() + total.max()):
             raise InputError(
                 "The frames hold values that are not numbers", hint="Check or convert the movie"
@@ -128,7 +126,8 @@ def correct_motion(
         bad |= hot
         outliers = np.argwhere(hot)
         gain32[bad] = 0
-        del total, hot, dead
+        pattern = shared_pattern(*halves, bad, numbers)
+        del total, halves, hot, dead
         if np.count_nonzero(bad) > 0.01 * bad.size:
             flags.append(f"many bad pixels: {100 * np.mean(bad):.1f} %")
 
@@ -141,7 +140,6 @@ def correct_motion(
         binned, means = bin_groups(device_stack, device_gain, bad, factor, groups)
 
     with clock("align"):
-        pattern = shared_pattern(stack, gain32, groups)
         given = [binned]
         del binned
         fit, centres = align(
@@ -229,6 +227,23 @@ class _Clock:
         begin = time.perf_counter()
         yield
         self.seconds[step] = time.perf_counter() - begin
+
+
+def _half_sums(
+    stack: Tensor, gain: FloatArray, used: BoolArray
+) -> tuple[tuple[FloatArray, FloatArray], tuple[int, int]]:
+    # Gain-corrected sums of the first and second half of the frames, and of how many.
+    order = np.cumsum(used) - 1
+    middle = np.count_nonzero(used) // 2
+    sums, numbers = [], []
+    for part in (used & (order < middle), used & (order >= middle)):
+        total = np.zeros(gain.shape, np.float32)
+        for stretch in runs(part):
+            total += total_counts(stack[stretch])
+        total *= gain
+        sums.append(total)
+        numbers.append(int(np.count_nonzero(part)))
+    return (sums[0], sums[1]), (numbers[0], numbers[1])
 
 
 def _output_shape(shape: tuple[int, int], binning: float) -> tuple[int, int]:
