@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from icefloe.cli.session_options import project_option, session_options
+from icefloe.cli.worker_options import WorkerChoice, worker_options
 
 __all__ = ["command"]
 
@@ -39,6 +40,7 @@ __all__ = ["command"]
     type=click.IntRange(0),
     help="Threads to use on the CPU.",
 )
+@worker_options
 def command(
     files: tuple[str, ...],
     project: Path,
@@ -46,6 +48,7 @@ def command(
     retry_failed: bool,
     device: str,
     threads: int,
+    workers: WorkerChoice,
 ) -> None:
     """Add the files, run, and say what came of it."""
     from icefloe.cli.progress import RunDisplay
@@ -62,6 +65,9 @@ def command(
     if not opened.read_registry():
         click.echo("The session has no exposures yet. Give movies or micrographs.", err=True)
         return
-    with RunDisplay(session, len(names)) as display:
-        summary = run_session(session, observer=display, retry_failed=retry_failed)
+    with (
+        workers.pool(opened, device=device, threads=threads) as pool,
+        RunDisplay(session, len(names)) as display,
+    ):
+        summary = run_session(session, observer=display, retry_failed=retry_failed, pool=pool)
     display.summarise(summary)

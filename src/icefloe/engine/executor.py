@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from icefloe import __version__
 from icefloe.engine.gain_check import GainCheck
@@ -27,10 +27,13 @@ from icefloe.formats.atomic import output_directory
 from icefloe.project import Failure, Project, Sidecar, project_lock, write_sidecar
 from icefloe.project.sidecar import FileIdentity, identify, plain_json
 
-__all__ = ["Observer", "RunSummary", "run_session"]
+if TYPE_CHECKING:
+    from icefloe.engine.pool import WorkerPool
+
+__all__ = ["ENDING", "ExposureRunner", "Observer", "RunSummary", "record_lost", "run_session"]
 
 # Every further exposure would meet these too, so the run ends with them.
-_ENDING = (DeviceError, OutputError, ProjectError)
+ENDING = (DeviceError, OutputError, ProjectError)
 
 
 class Observer(Protocol):
@@ -80,6 +83,7 @@ def run_session(
     stages: Sequence[Stage] | None = None,
     observer: Observer | None = None,
     retry_failed: bool = False,
+    pool: WorkerPool | None = None,
 ) -> RunSummary:
     """Do all that is to be done for the exposures of a session.
 
@@ -93,6 +97,8 @@ def run_session(
         Is told about progress.
     retry_failed
         Try stages again that failed with the same input and settings.
+    pool
+        Workers, entered; without them the exposures are done in this process, one at a time.
 
     Raises
     ------
@@ -125,16 +131,22 @@ def run_session(
             observer.planned(len(sources), len(todo))
         if todo:
             session.check_files()
+        items = [(name, sources[name]) for name in todo]
         check = GainCheck.start(session)
-        runner = _Runner(session, stages, observer, retry_failed, check)
-        for name, work in _read_ahead(runner, [(n, sources[n]) for n in todo]):
-            start = time.perf_counter()
-            failure = runner.run(work, sources[name])
+        ended: Iterator[tuple[str, Failure | None, float]]
+        if pool is None:
+            runner = ExposureRunner(session, stages, observer, retry_failed, check)
+            ended = _in_this_process(runner, items)
+        else:
+            from icefloe.engine.pool_run import run_in_pool
+
+            ended = run_in_pool(session, stages, items, pool, observer, retry_failed)
+        for name, failure, seconds in ended:
             summary.ran += 1
             if failure is not None:
                 summary.failures[name] = failure
             if observer is not None:
-                observer.finished(name, failure, time.perf_counter() - start)
+                observer.finished(name, failure, seconds)
             message = check.news()
             if message is not None and observer is not None:
                 observer.warned(message)
@@ -142,13 +154,79 @@ def run_session(
     return summary
 
 
+def _in_this_process(
+    runner: ExposureRunner, items: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, Failure | None, float]]:
+    """Yield name, first failure and seconds of each exposure, in order."""
+    for (name, work), (_, listed) in zip(_read_ahead(runner, items), items, strict=True):
+        start = time.perf_counter()
+        failure = runner.run(work, listed)
+        yield name, failure, time.perf_counter() - start
+
+
+def record_lost(
+    session: Session,
+    stages: Sequence[Stage],
+    name: str,
+    listed: str,
+    *,
+    kind: str,
+    message: str,
+    retry_failed: bool = False,
+) -> Failure | None:
+    """Record that the stage which was under way took its worker with it, and return that.
+
+    None is returned if nothing is left to be done: the worker died after its last stage.
+    """
+    steps = _plan(session, stages, name, listed, retry_failed)
+    step = next((s for s in steps if s.state == "todo"), None)
+    if step is None:
+        return None
+    error = {"type": kind, "message": message}
+    identity = None
+    if not step.upstream:
+        with suppress(InputError):
+            identity = identify(session.project.locate(listed), listed)
+    sidecar = Sidecar(
+        stage=step.stage.name,
+        status="failed",
+        exposure=name,
+        settings_hash=step.settings_hash,
+        fingerprint=step.fingerprint,
+        upstream=step.upstream,
+        input=identity,
+        version=__version__,
+        error=error,
+    )
+    path = session.project.sidecar(name, step.stage.name)
+    output_directory(path.parent)
+    write_sidecar(path, sidecar)
+    return _failure(sidecar)
+
+
 @dataclass
-class _Runner:
+class ExposureRunner:
+    """Takes exposures through their stages, in this process.
+
+    Attributes
+    ----------
+    session
+        The session.
+    stages
+        In order.
+    observer
+        Is told what begins.
+    retry_failed
+        Do failed stages again.
+    check
+        Looks at the movies that are read.
+    """
+
     session: Session
     stages: Sequence[Stage]
-    observer: Observer | None
-    retry_failed: bool
-    check: GainCheck
+    observer: Observer | None = None
+    retry_failed: bool = False
+    check: GainCheck | None = None
 
     def prepare(self, name: str, listed: str) -> Work:
         """Read what an exposure will need; called in the reading thread."""
@@ -165,7 +243,8 @@ class _Runner:
             for step in steps[1:]:
                 if step.state == "todo":
                     step.stage.prefetch(work)
-            self.check.add(work)
+            if self.check is not None:
+                self.check.add(work)
         return work
 
     def run(self, work: Work, listed: str) -> Failure | None:
@@ -217,7 +296,7 @@ class _Runner:
             outcome = stage.run(work)
         except StopRunError as stop:
             raise (stop.__cause__ or stop) from None
-        except _ENDING:
+        except ENDING:
             raise
         except Exception as error:
             described = _describe(error)
@@ -272,7 +351,9 @@ def _plan(
     return plan_exposure(session, stages, name, identity, kind=kind, retry_failed=retry_failed)
 
 
-def _read_ahead(runner: _Runner, items: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Work]]:
+def _read_ahead(
+    runner: ExposureRunner, items: Sequence[tuple[str, str]]
+) -> Iterator[tuple[str, Work]]:
     """Yield each exposure with what was read for it, while the next one is being read."""
     pending = _start(runner, *items[0]) if items else None
     for index, (name, _) in enumerate(items):
@@ -282,7 +363,7 @@ def _read_ahead(runner: _Runner, items: Sequence[tuple[str, str]]) -> Iterator[t
         yield name, work
 
 
-def _start(runner: _Runner, name: str, listed: str) -> Future[Work]:
+def _start(runner: ExposureRunner, name: str, listed: str) -> Future[Work]:
     # Not a ThreadPoolExecutor: the interpreter waits for its threads at exit, and someone who
     # presses Ctrl-C does not want to wait until a movie is decoded.
     future: Future[Work] = Future()

@@ -7,6 +7,8 @@ The check only looks: no result, fingerprint or sidecar depends on it. What it f
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icefloe._types import AnyArray, FloatArray
-from icefloe.engine.arrays import FRAMES
+from icefloe.engine.arrays import FRAMES, frames_of, import_numbers
 from icefloe.formats.atomic import write_text
 
 if TYPE_CHECKING:
     from icefloe.engine.session import Session
     from icefloe.engine.stage import Work
 
-__all__ = ["GainCheck", "read_gain_warning"]
+__all__ = ["GainCheck", "check_gain", "read_gain_warning"]
 
 _FILE = "gain_check.json"
 _MOVIES = 5
@@ -160,6 +162,36 @@ class GainCheck:
         # The verdict last: the run's own thread looks for it.
         self.message = message
         self.verdict = verdict
+
+
+def check_gain(project: str, exposures: Sequence[tuple[str, str]]) -> str | None:
+    """Check the gain on the first of these movies, and return the warning, if any.
+
+    For a run whose movies are read by workers: one of them does this, too.
+
+    Parameters
+    ----------
+    project
+        The session's directory.
+    exposures
+        Name and recorded source of each.
+    """
+    from icefloe.engine.session import Session
+    from icefloe.engine.stage import Work
+
+    session = Session.open(project)
+    check = GainCheck.start(session)
+    for name, listed in exposures:
+        if check.verdict is not None:
+            break
+        with suppress(Exception):  # a bad movie is its own exposure's failure
+            work = Work(session, name, session.project.locate(listed))
+            numbers = import_numbers(work)
+            if numbers["kind"] == "movie":
+                work.numbers["import"] = numbers
+                frames_of(work)
+                check.add(work)
+    return check.news()
 
 
 def read_gain_warning(session: Session) -> str | None:
