@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from icefloe.engine.guard import guarded
 from icefloe.engine.worker import DEFAULT_STAGES, ExposureResult, ExposureTask, run_task
 from icefloe.errors import DeviceError, InputError, SettingsError
 
@@ -229,10 +231,12 @@ def local_config(workers: int, run_directory: Path, *, accelerators: Sequence[st
     """
     from parsl.config import Config
     from parsl.executors import HighThroughputExecutor
+    from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
     from parsl.providers import LocalProvider
 
     if workers < 1:
         raise SettingsError(f"--workers is {workers}", "1 or more")
+    manager = guarded("parsl.executors.high_throughput.process_worker_pool")
     executor = HighThroughputExecutor(
         label="icefloe",
         address="127.0.0.1",
@@ -243,7 +247,8 @@ def local_config(workers: int, run_directory: Path, *, accelerators: Sequence[st
         encrypted=False,
         heartbeat_period=5,
         heartbeat_threshold=20,
-        interchange_launch_cmd=[sys.executable, "-m", "icefloe.engine.interchange"],
+        interchange_launch_cmd=guarded("parsl.executors.high_throughput.interchange"),
+        launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", shlex.join(manager), 1),
         provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
     )
     return Config(

@@ -19,6 +19,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from icefloe.engine.guard import end_with_parent
 from icefloe.errors import IcefloeError
 from icefloe.project.records import Failure
 
@@ -102,6 +103,7 @@ def run_task(task: ExposureTask) -> ExposureResult:
     from icefloe.engine.executor import ExposureRunner
     from icefloe.fourier import set_threads
 
+    end_with_parent()
     begin = time.perf_counter()
     failure: Failure | None = None
     ending: IcefloeError | None = None
