@@ -47,6 +47,13 @@ def main(arguments: list[str]) -> None:
 def _end_with(pid: int, birth: str) -> None:
     while _birth(pid) == birth and _lives(pid):
         time.sleep(_PERIOD)
+    with suppress(ImportError):
+        import psutil
+
+        # A manager's helpers do not look after themselves.
+        for child in psutil.Process().children(recursive=True):
+            with suppress(psutil.Error):
+                child.kill()
     os._exit(0)
 
 
