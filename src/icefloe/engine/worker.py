@@ -108,14 +108,14 @@ def run_task(task: ExposureTask) -> ExposureResult:
     failure: Failure | None = None
     ending: IcefloeError | None = None
     log: TextIO | None = None
-    if task.limit > 0:
-        log = _hang_log(task)
-        # Runs in a thread of its own that needs no lock of the interpreter, so it also ends a
-        # worker that hangs in compiled code.
-        faulthandler.dump_traceback_later(task.limit, exit=True, file=log or sys.stderr)
     try:
         set_threads(task.threads)
         session = _session(task)
+        if task.limit > 0:
+            log = _hang_log(task)
+            # Runs in a thread of its own that needs no lock of the interpreter, so it also ends a
+            # worker that hangs in compiled code.
+            faulthandler.dump_traceback_later(task.limit, exit=True, file=log or sys.stderr)
         runner = ExposureRunner(session, load_stages(task.stages), retry_failed=task.retry_failed)
         failure = runner.run(runner.prepare(task.name, task.listed), task.listed)
     except IcefloeError as error:
