@@ -101,7 +101,9 @@ def _gain_check(
 def _why(lost: Lost, project: Path, limit: float) -> str:
     hang = project / "exposures" / lost.task.name / ".hang.txt"
     try:
-        place = "\n".join(hang.read_text(encoding="utf-8").splitlines()[:_PLACE_LINES])
+        # One part a thread; the last one is the thread that works, its innermost call first.
+        last = hang.read_text(encoding="utf-8").rstrip().rpartition("\n\n")[2]
+        place = "\n".join(last.splitlines()[:_PLACE_LINES])
     except OSError:
         place = ""
     hang.unlink(missing_ok=True)
