@@ -61,6 +61,7 @@ def test_the_xml_of_an_exposure_beside_its_fractions(tmp_path):
         dose=42,
         stage_position=(100.0, -200.0, 10.0),
         shift=(0.01, -0.02),
+        tilt=0.0,
         acquired="2026-11-24T01:02:03",
     )
     found.write_text(epu(dose=0))
