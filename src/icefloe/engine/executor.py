@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -20,11 +20,13 @@ from typing import Protocol
 from icefloe import __version__
 from icefloe.engine.gain_check import GainCheck
 from icefloe.engine.plan import Step, plan_exposure
+from icefloe.engine.run_log import RunLog
 from icefloe.engine.session import Session
 from icefloe.engine.stage import Outcome, Stage, StopRunError, Work
 from icefloe.errors import DeviceError, IcefloeError, InputError, OutputError, ProjectError
 from icefloe.formats.atomic import output_directory
 from icefloe.project import Failure, Project, Sidecar, project_lock, write_sidecar
+from icefloe.project.checksum import describe_written
 from icefloe.project.sidecar import FileIdentity, identify, plain_json
 
 __all__ = ["Observer", "RunSummary", "run_session"]
@@ -108,9 +110,10 @@ def run_session(
 
         stages = STANDARD_STAGES
     begin = time.perf_counter()
-    with project_lock(session.project):
+    summary = RunSummary()
+    log = RunLog(session, stages, summary)
+    with project_lock(session.project), log:
         _remove_partial_files(session.project)
-        summary = RunSummary()
         sources = session.project.read_registry()
         todo: list[str] = []
         for name, listed in sources.items():
@@ -126,7 +129,7 @@ def run_session(
         if todo:
             session.check_files()
         check = GainCheck.start(session)
-        runner = _Runner(session, stages, observer, retry_failed, check)
+        runner = _Runner(session, stages, observer, retry_failed, check, lambda: log.id)
         for name, work in _read_ahead(runner, [(n, sources[n]) for n in todo]):
             start = time.perf_counter()
             failure = runner.run(work, sources[name])
@@ -149,10 +152,14 @@ class _Runner:
     observer: Observer | None
     retry_failed: bool
     check: GainCheck
+    run_id: Callable[[], str] = str  # what the sidecars name the run by
 
     def prepare(self, name: str, listed: str) -> Work:
         """Read what an exposure will need; called in the reading thread."""
-        work = Work(self.session, name, self.session.project.locate(listed))
+        # Before it is read: a file that is still being copied is then read again when it is whole.
+        identity = _identity(self.session, listed)
+        source = self.session.project.locate(listed)
+        work = Work(self.session, name, source, identity=identity)
         # Errors stay in `work` and are raised again where the value is needed.
         with suppress(Exception):
             steps = _plan(self.session, self.stages, name, listed, self.retry_failed)
@@ -175,14 +182,16 @@ class _Runner:
         unusable: set[str] = set()
         done: set[str] = set()
         while True:
-            steps = _plan(session, self.stages, work.name, listed, self.retry_failed)
+            steps = plan_exposure(
+                session, self.stages, work.name, work.identity, retry_failed=self.retry_failed
+            )
             step = next((s for s in steps if self._due(s, unusable, done)), None)
             if step is None:
                 break
             for other in steps:
                 if other.state == "done":
                     work.numbers[other.stage.name] = other.numbers
-            failure = self._run_step(work, step, listed)
+            failure = self._run_step(work, step)
             done.add(step.stage.name)
             if failure is not None:
                 unusable.add(step.stage.name)
@@ -194,14 +203,10 @@ class _Runner:
             return False
         return not unusable.intersection(step.upstream)
 
-    def _run_step(self, work: Work, step: Step, listed: str) -> Failure | None:
+    def _run_step(self, work: Work, step: Step) -> Failure | None:
         stage = step.stage
         if self.observer is not None:
             self.observer.started(work.name, stage.name)
-        identity = None
-        if not step.upstream:
-            with suppress(InputError):
-                identity = identify(work.source, listed)
         sidecar = Sidecar(
             stage=stage.name,
             status="failed",
@@ -209,8 +214,9 @@ class _Runner:
             settings_hash=step.settings_hash,
             fingerprint=step.fingerprint,
             upstream=step.upstream,
-            input=identity,
+            input=None if step.upstream else work.identity,
             version=__version__,
+            run=self.run_id(),
         )
         begin = time.perf_counter()
         try:
@@ -242,6 +248,7 @@ class _Runner:
         try:
             for output in outcome.outputs:
                 output.write(project.locate(output.path))
+            written = {o.role: describe_written(project.locate(o.path)) for o in outcome.outputs}
         except OutputError:
             raise
         except OSError as error:
@@ -250,6 +257,7 @@ class _Runner:
             sidecar,
             numbers=plain_json(outcome.numbers),
             files=files,
+            written=written,
             flags=outcome.flags,
             seconds=round(time.perf_counter() - begin, 3),
         )
@@ -266,10 +274,14 @@ def _plan(
     retry_failed: bool,
     kind: str | None = None,
 ) -> list[Step]:
-    identity: FileIdentity | None = None
-    with suppress(InputError):
-        identity = identify(session.project.locate(listed), listed)
+    identity = _identity(session, listed)
     return plan_exposure(session, stages, name, identity, kind=kind, retry_failed=retry_failed)
+
+
+def _identity(session: Session, listed: str) -> FileIdentity | None:
+    with suppress(InputError):
+        return identify(session.project.locate(listed), listed)
+    return None
 
 
 def _read_ahead(runner: _Runner, items: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Work]]:

@@ -17,6 +17,7 @@ import numpy as np
 
 from icefloe.errors import InputError
 from icefloe.formats.atomic import write_text
+from icefloe.project.checksum import WrittenFile
 
 __all__ = ["FileIdentity", "Sidecar", "identify", "plain_json", "read_sidecar", "write_sidecar"]
 
@@ -70,6 +71,12 @@ class Sidecar:
         Time it took.
     version
         Version of Icefloe.
+    written
+        By role, size and checksum of each file as it was written; empty in sidecars of versions
+        that did not record it. See `icefloe.project.checksum`.
+    run
+        The run that made it, a line of ``runs.jsonl``; empty in sidecars of versions that did
+        not record it.
     """
 
     stage: str
@@ -85,6 +92,8 @@ class Sidecar:
     error: Mapping[str, str] | None = None
     seconds: float = 0.0
     version: str = ""
+    written: Mapping[str, WrittenFile] = field(default_factory=dict)
+    run: str = ""
 
 
 def identify(path: Path, listed: str) -> FileIdentity:
@@ -124,6 +133,8 @@ def read_sidecar(path: Path) -> Sidecar | None:
         if values.get("input") is not None:
             values["input"] = FileIdentity(**values["input"])
         values["flags"] = tuple(values.get("flags") or ())
+        written = values.get("written") or {}
+        values["written"] = {role: WrittenFile(**entry) for role, entry in written.items()}
         sidecar = Sidecar(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
