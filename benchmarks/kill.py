@@ -154,6 +154,7 @@ def _content(path: Path) -> bytes | str | None:
     if path.suffix == ".json":  # durations differ from run to run, nothing else may
         content = json.loads(path.read_text())
         content.pop("seconds", None)
+        content.pop("run", None)
         return json.dumps(content, sort_keys=True)
     return path.read_bytes()
 

@@ -129,6 +129,17 @@ def test_a_taken_movie_that_is_written_again_comes_again(tmp_path):
     assert watcher.poll() == []
 
 
+def test_what_was_taken_before_comes_only_when_it_changes(tmp_path):
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"1")
+    stamps = {str(tmp_path / n): (1, (tmp_path / n).stat().st_mtime_ns) for n in "ab"}
+    watcher = Watcher([tmp_path / "*"], taken=stamps, check=always)
+    assert watcher.poll() == watcher.poll() == []
+    (tmp_path / "b").write_bytes(b"12")
+    watcher.poll()
+    assert names(watcher.poll()) == ["b"]
+
+
 def test_patterns_reach_through_directories_that_come_later(tmp_path):
     watcher = Watcher([tmp_path / "*" / "Data" / "**" / "*_Fractions.tiff"], check=always)
     watcher.poll()

@@ -33,7 +33,7 @@ _FIGURES: tuple[tuple[str, str, tuple[str, ...], float, str], ...] = (
 def command(directory: Path, all_failures: bool) -> None:
     """Print the table of stages, medians and failures."""
     from icefloe.engine import Session
-    from icefloe.engine.gain_check import read_gain_warning
+    from icefloe.engine.gain_check import read_gain_warnings
     from icefloe.project import load_records
 
     session = Session.open(directory)
@@ -47,8 +47,7 @@ def command(directory: Path, all_failures: bool) -> None:
         click.echo("Picking and extraction are off: no particle diameter is set (pick.diameter).")
     _print_medians(records)
     _print_curation(session, records)
-    warning = read_gain_warning(session)
-    if warning is not None:
+    for warning in read_gain_warnings(session):
         click.echo(f"\nWARNING: {warning}")
     unusable = sum(r.ctf is None and "ctf" in r.numbers for r in records)
     if unusable:

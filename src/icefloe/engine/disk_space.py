@@ -6,6 +6,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from icefloe.errors import DiskFullError
+
+if TYPE_CHECKING:
+    from icefloe.engine.session import Session
 
 __all__ = ["DiskSpace", "free_bytes"]
 
@@ -36,6 +42,26 @@ class DiskSpace:
     directory: Path
     keep_gb: float
     free: Callable[[Path], int | None] = free_bytes
+
+    @classmethod
+    def of(cls, session: Session) -> DiskSpace:
+        """Return the watch that a session's settings ask for."""
+        output = getattr(session.settings, "output", None)
+        return cls(session.project.root, 0.0 if output is None else output.min_free_gb)
+
+    def check(self) -> None:
+        """Raise if there is too little.
+
+        Raises
+        ------
+        DiskFullError
+        """
+        shortage = self.shortage()
+        if shortage is not None:
+            raise DiskFullError(
+                f"The disk is nearly full: {shortage}",
+                hint="Free some space and run the same command again; what is done is kept",
+            )
 
     def shortage(self) -> str | None:
         """Return what is wrong, None while there is enough."""

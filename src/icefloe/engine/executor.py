@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import Protocol
 
 from icefloe import __version__
-from icefloe.engine.gain_check import GainCheck
+from icefloe.engine.disk_space import DiskSpace
+from icefloe.engine.fact_check import FactCheck
+from icefloe.engine.gain_check import GainChecks
 from icefloe.engine.plan import Step, plan_exposure
 from icefloe.engine.run_log import RunLog
 from icefloe.engine.session import Session
@@ -29,7 +31,15 @@ from icefloe.project import Failure, Project, Sidecar, project_lock, write_sidec
 from icefloe.project.checksum import describe_written
 from icefloe.project.sidecar import FileIdentity, identify, plain_json
 
-__all__ = ["Observer", "RunSummary", "run_session"]
+__all__ = [
+    "Observer",
+    "RunSummary",
+    "Runner",
+    "plan",
+    "remove_partial_files",
+    "run_session",
+    "start_reading",
+]
 
 # Every further exposure would meet these too, so the run ends with them.
 _ENDING = (DeviceError, OutputError, ProjectError)
@@ -113,11 +123,13 @@ def run_session(
     summary = RunSummary()
     log = RunLog(session, stages, summary)
     with project_lock(session.project), log:
-        _remove_partial_files(session.project)
+        remove_partial_files(session.project)
         sources = session.project.read_registry()
         todo: list[str] = []
+        facts = FactCheck(session)
         for name, listed in sources.items():
-            steps = _plan(session, stages, name, listed, retry_failed)
+            facts.record(name, listed)
+            steps = plan(session, stages, name, listed, retry_failed)
             if any(step.state == "todo" for step in steps):
                 todo.append(name)
             for step in steps:
@@ -128,9 +140,11 @@ def run_session(
             observer.planned(len(sources), len(todo))
         if todo:
             session.check_files()
-        check = GainCheck.start(session)
-        runner = _Runner(session, stages, observer, retry_failed, check, lambda: log.id)
+        check = GainChecks(session)
+        runner = Runner(session, stages, observer, retry_failed, check, lambda: log.id)
+        space = DiskSpace.of(session)
         for name, work in _read_ahead(runner, [(n, sources[n]) for n in todo]):
+            space.check()
             start = time.perf_counter()
             failure = runner.run(work, sources[name])
             summary.ran += 1
@@ -138,36 +152,55 @@ def run_session(
                 summary.failures[name] = failure
             if observer is not None:
                 observer.finished(name, failure, time.perf_counter() - start)
-            message = check.news()
-            if message is not None and observer is not None:
-                observer.warned(message)
+            facts.compare(work)
+            for message in (*check.news(), *facts.news()):
+                if observer is not None:
+                    observer.warned(message)
     summary.seconds = time.perf_counter() - begin
     return summary
 
 
 @dataclass
-class _Runner:
+class Runner:
+    """Takes exposures through their stages.
+
+    Attributes
+    ----------
+    session, stages, observer, retry_failed
+        As for `run_session`.
+    check
+        Looks at the movies that are read.
+    run_id
+        Returns what the sidecars name the run by.
+    stop
+        Is asked before each stage whether an exposure is to be left as it is.
+    recorded
+        Is told of each sidecar that was written: the exposure and the stage.
+    """
+
     session: Session
     stages: Sequence[Stage]
     observer: Observer | None
     retry_failed: bool
-    check: GainCheck
-    run_id: Callable[[], str] = str  # what the sidecars name the run by
+    check: GainChecks
+    run_id: Callable[[], str] = str
+    stop: Callable[[], bool] = bool
+    recorded: Callable[[str, str], None] | None = None
 
     def prepare(self, name: str, listed: str) -> Work:
         """Read what an exposure will need; called in the reading thread."""
         # Before it is read: a file that is still being copied is then read again when it is whole.
         identity = _identity(self.session, listed)
         source = self.session.project.locate(listed)
-        work = Work(self.session, name, source, identity=identity)
+        work = Work(self.session.view(name, listed), name, source, identity=identity)
         # Errors stay in `work` and are raised again where the value is needed.
         with suppress(Exception):
-            steps = _plan(self.session, self.stages, name, listed, self.retry_failed)
+            steps = plan(self.session, self.stages, name, listed, self.retry_failed)
             if steps[0].state == "todo":
                 # It leaves its numbers in `work`, since what follows depends on the kind.
                 steps[0].stage.prefetch(work)
                 kind = str(work.numbers[steps[0].stage.name]["kind"])
-                steps = _plan(self.session, self.stages, name, listed, self.retry_failed, kind)
+                steps = plan(self.session, self.stages, name, listed, self.retry_failed, kind)
             work.numbers.update({s.stage.name: s.numbers for s in steps if s.state == "done"})
             for step in steps[1:]:
                 if step.state == "todo":
@@ -177,11 +210,11 @@ class _Runner:
 
     def run(self, work: Work, listed: str) -> Failure | None:
         """Take an exposure through its stages and return the first failure."""
-        session = self.session
+        session = work.session
         first: Failure | None = None
         unusable: set[str] = set()
         done: set[str] = set()
-        while True:
+        while not self.stop():
             steps = plan_exposure(
                 session, self.stages, work.name, work.identity, retry_failed=self.retry_failed
             )
@@ -263,10 +296,12 @@ class _Runner:
         )
         write_sidecar(path, sidecar)
         work.numbers[sidecar.stage] = sidecar.numbers
+        if self.recorded is not None:
+            self.recorded(work.name, sidecar.stage)
         return sidecar
 
 
-def _plan(
+def plan(
     session: Session,
     stages: Sequence[Stage],
     name: str,
@@ -274,7 +309,9 @@ def _plan(
     retry_failed: bool,
     kind: str | None = None,
 ) -> list[Step]:
+    """Return what of an exposure is done, by the settings that hold for it."""
     identity = _identity(session, listed)
+    session = session.view(name, listed)
     return plan_exposure(session, stages, name, identity, kind=kind, retry_failed=retry_failed)
 
 
@@ -284,17 +321,18 @@ def _identity(session: Session, listed: str) -> FileIdentity | None:
     return None
 
 
-def _read_ahead(runner: _Runner, items: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Work]]:
+def _read_ahead(runner: Runner, items: Sequence[tuple[str, str]]) -> Iterator[tuple[str, Work]]:
     """Yield each exposure with what was read for it, while the next one is being read."""
-    pending = _start(runner, *items[0]) if items else None
+    pending = start_reading(runner, *items[0]) if items else None
     for index, (name, _) in enumerate(items):
         assert pending is not None
         work = pending.result()
-        pending = _start(runner, *items[index + 1]) if index + 1 < len(items) else None
+        pending = start_reading(runner, *items[index + 1]) if index + 1 < len(items) else None
         yield name, work
 
 
-def _start(runner: _Runner, name: str, listed: str) -> Future[Work]:
+def start_reading(runner: Runner, name: str, listed: str) -> Future[Work]:
+    """Read and decode an exposure in a thread."""
     # Not a ThreadPoolExecutor: the interpreter waits for its threads at exit, and someone who
     # presses Ctrl-C does not want to wait until a movie is decoded.
     future: Future[Work] = Future()
@@ -337,7 +375,7 @@ def _remove(*paths: Path) -> None:
         ) from error
 
 
-def _remove_partial_files(project: Project) -> None:
+def remove_partial_files(project: Project) -> None:
     """Remove what a killed run left under temporary names; nobody else writes here now."""
     directories = (project.root, project.micrographs, project.picks, project.particles)
     for directory in (*directories, *project.exposures.glob("*/")):

@@ -39,7 +39,8 @@ def count_states(
             identity = None
         recorded = load_record(session.project, name, listed)
         kind = recorded.kind if recorded.kind != "unknown" else None
-        for step in plan_exposure(session, stages, name, identity, kind=kind):
+        view = session.view(name, listed)
+        for step in plan_exposure(view, stages, name, identity, kind=kind):
             row = counts.setdefault(
                 step.stage.name, {"done": 0, "failed": 0, "stale": 0, "waiting": 0}
             )

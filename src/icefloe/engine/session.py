@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from icefloe.engine.facts import resolve_facts
 from icefloe.engine.plan import fingerprint_of
-from icefloe.engine.settings import SessionSettings
+from icefloe.engine.settings import DataSettings, SessionSettings
 from icefloe.errors import InputError
 from icefloe.project import Project, read_settings
+from icefloe.project.acquisition import load_acquisition
 from icefloe.project.sidecar import identify
 
 if TYPE_CHECKING:
@@ -37,14 +39,59 @@ class Session:
     settings: SessionSettings
     device: str = "cpu"
     _hashes: dict[str, str] = field(default_factory=dict)
-    _gains: dict[bool, FloatArray] = field(default_factory=dict)
-    _defects: dict[tuple[int, int], BoolArray] = field(default_factory=dict)
+    # By file and how it is turned; shared with the views.
+    _gains: dict[tuple[object, ...], FloatArray] = field(default_factory=dict)
+    _defects: dict[tuple[object, ...], BoolArray] = field(default_factory=dict)
+    _views: dict[DataSettings, Session] = field(default_factory=dict)
+    _base: Session | None = None
 
     @classmethod
     def open(cls, directory: str | Path, device: str = "cpu") -> Session:
         """Return the session at `directory` with the settings in its file."""
         project = Project.open(directory)
         return cls(project, read_settings(project.settings_file, SessionSettings), device)
+
+    def view(self, name: str, listed: str) -> Session:
+        """Return the session as it holds for one exposure.
+
+        Its section [data] is that of the exposure's group, and has what the exposure's recorded
+        metadata say where nothing is set; everything else is shared.
+
+        Parameters
+        ----------
+        name
+            The exposure.
+        listed
+            Its source as recorded.
+        """
+        own = self.settings.data
+        acquisition = load_acquisition(self.project, name)
+        if self.settings.group or acquisition is not None:
+            source = self.project.locate(listed)
+            own = resolve_facts(own, self.settings.group, source, acquisition)
+        if own == self.settings.data:
+            return self
+        if own not in self._views:
+            settings = self.settings.model_copy(update={"data": own})
+            view = Session(self.project, settings, self.device)
+            view._gains, view._defects = self._gains, self._defects
+            view._base = self
+            self._views[own] = view
+        return self._views[own]
+
+    @property
+    def shared_gain(self) -> str | None:
+        """The gain of [data], also where a group has its own."""
+        return (self._base or self).settings.data.gain
+
+    def with_groups(self) -> list[Session]:
+        """Return the session, and the view of each group of movies."""
+        found = [self]
+        for group in self.settings.group:
+            own = self.settings.data.model_copy(update=group.overrides())
+            settings = self.settings.model_copy(update={"data": own})
+            found.append(Session(self.project, settings, self.device, _base=self))
+        return found
 
     def choices_hash(self, stage: Stage) -> str:
         """Return the hash of what a stage's result depends on beside its input."""
@@ -54,8 +101,10 @@ class Session:
 
     def shared_files(self) -> set[Path]:
         """Return the files that are no exposures though a pattern may catch them."""
-        data = self.settings.data
-        return {self.project.locate(f).resolve() for f in (data.gain, data.defects) if f}
+        listed = [self.settings.data.gain, self.settings.data.defects]
+        for group in self.settings.group:
+            listed += [group.gain, group.defects]
+        return {self.project.locate(f).resolve() for f in listed if f}
 
     def stages_off(self) -> tuple[str, ...]:
         """Return the stages that the settings leave out."""
@@ -86,23 +135,25 @@ class Session:
         data = self.settings.data
         if data.gain is None:
             return None
-        if for_eer not in self._gains:
+        key = (data.gain, data.gain_rotate, data.gain_flip, for_eer)
+        if key not in self._gains:
             from icefloe.formats.gain import orient_gain, read_gain
 
             gain = read_gain(self.project.locate(data.gain), for_eer=for_eer)
-            self._gains[for_eer] = orient_gain(gain, data.gain_rotate, data.gain_flip)
-        return self._gains[for_eer]
+            self._gains[key] = orient_gain(gain, data.gain_rotate, data.gain_flip)
+        return self._gains[key]
 
     def defects(self, shape: tuple[int, int]) -> BoolArray | None:
         """Return the mask of bad pixels for movies of this shape; read once for each."""
         listed = self.settings.data.defects
         if listed is None:
             return None
-        if shape not in self._defects:
+        key = (listed, shape)
+        if key not in self._defects:
             from icefloe.formats.defects import read_defects
 
-            self._defects[shape] = read_defects(self.project.locate(listed), shape)
-        return self._defects[shape]
+            self._defects[key] = read_defects(self.project.locate(listed), shape)
+        return self._defects[key]
 
     def check_files(self) -> None:
         """Raise the error that every exposure would meet: a gain that cannot be used.
@@ -113,7 +164,10 @@ class Session:
             A file that the settings name is missing or unusable.
         """
         data = self.settings.data
-        for listed in (data.gain, data.defects, data.dose_file):
+        listed_files = [data.gain, data.defects, data.dose_file]
+        for group in self.settings.group:
+            listed_files += [group.gain, group.defects]
+        for listed in listed_files:
             if listed is not None:
                 identify(self.project.locate(listed), listed)
         self.gain()

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from icefloe.engine.settings import SessionSettings
-from icefloe.errors import ProjectError
+from icefloe.errors import ProjectError, SettingsError
 from icefloe.project import Project, read_settings, write_settings
 from icefloe.project.settings_file import build_settings
 
@@ -54,6 +54,11 @@ def change_settings(
     content = settings.model_dump(mode="json")
     for section, entries in changes.items():
         target = content.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise SettingsError(
+                f"[[{section}]] cannot be set by an option",
+                hint=f"Edit {project.settings_file}",
+            )
         for key, value in entries.items():
             if section == "data" and key in _DOSES:
                 target.update({other: None for other in _DOSES if other != key})

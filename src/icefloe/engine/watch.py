@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -105,6 +105,9 @@ class Watcher:
     patterns
         Files, or patterns such as ``/data/*/Images-Disc1/**/*_Fractions.tiff``; ``**`` stands for
         any number of directories. They need not match anything yet.
+    taken
+        Size and time of files that were taken before, by absolute path: they come again only when
+        they change.
     check
         Raises an `IcefloeError` for a file that is not whole.
     clock
@@ -115,6 +118,7 @@ class Watcher:
         self,
         patterns: Sequence[str | Path],
         *,
+        taken: Mapping[str, Stamp] | None = None,
         check: Callable[[Path], None] = check_whole,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -122,8 +126,8 @@ class Watcher:
         self._check, self._clock = check, clock
         self._directories: dict[str, _Directory] = {}
         self._pending: dict[str, _Pending] = {}
-        self._taken: dict[str, Stamp] = {}
-        self._order: deque[str] = deque()  # of those taken, for asking again in turns
+        self._taken: dict[str, Stamp] = dict(taken or {})
+        self._order: deque[str] = deque(self._taken)  # of those taken, for asking again in turns
         self._polls = 0
         self._last_poll = self._clock()
         self.last_arrival = self._last_poll

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields
 
+from icefloe.formats.jsonl import append_lines, read_lines
 from icefloe.project.layout import Project
 
 __all__ = ["LiveEntry", "LiveFigures", "append_entry", "live_figures", "read_entries"]
@@ -82,24 +82,22 @@ class LiveFigures:
 
 
 def append_entry(project: Project, entry: LiveEntry) -> None:
-    """Add a line. A line that a kill cut short is passed over by `read_entries`."""
-    with (project.root / _FILE).open("a", encoding="utf-8") as handle:
-        handle.write(json.dumps(asdict(entry), ensure_ascii=False) + "\n")
+    """Add a line.
+
+    Raises
+    ------
+    DiskFullError, OutputError
+    """
+    append_lines(project.root / _FILE, [asdict(entry)])
 
 
 def read_entries(project: Project) -> list[LiveEntry]:
     """Return what live runs recorded, in the order in which exposures were done."""
-    try:
-        lines = (project.root / _FILE).read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return []
+    known = {f.name for f in fields(LiveEntry)}
     found = []
-    for line in lines:
-        try:
-            content: dict[str, Any] = json.loads(line)
-            found.append(LiveEntry(**content))
-        except (ValueError, TypeError):
-            continue
+    for item in read_lines(project.root / _FILE)[0]:
+        with suppress(TypeError):
+            found.append(LiveEntry(**{k: v for k, v in item.items() if k in known}))
     return found
 
 

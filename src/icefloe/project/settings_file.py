@@ -1,7 +1,8 @@
 """The settings file of a session: TOML that explains itself.
 
 Every setting stands in it with its description as a comment, so that the file alone is enough to
-change one. A setting that may be left open is ``""`` when it is.
+change one. A setting that may be left open is ``""`` when it is. A section that may come several
+times, ``[[group]]``, has in each only what is set.
 """
 
 from __future__ import annotations
@@ -45,8 +46,15 @@ def write_settings(path: Path, settings: BaseModel) -> None:
         A model whose fields are models, one a section.
     """
     values = _as_toml(settings)
+    repeated = _repeated(settings)
     if path.is_file():
         document = _parse(path)
+        for section, tables in repeated.items():
+            # Only where they differ: a person's comments between them stay.
+            if _plain(document.get(section, [])) != tables:
+                document.pop(section, None)
+                if tables:
+                    document[section] = _array_of_tables(tables)
         for section, content in values.items():
             if section not in document:
                 document[section] = _new_section(type(getattr(settings, section)), content)
@@ -71,6 +79,12 @@ def write_settings(path: Path, settings: BaseModel) -> None:
                 for line in textwrap.wrap(about, 92):
                     document.add(tomlkit.comment(line))
             document[section] = _new_section(type(getattr(settings, section)), content)
+        for section, tables in repeated.items():
+            document.add(tomlkit.nl())
+            for line in _about_repeated(type(settings).model_fields[section], section):
+                document.add(tomlkit.comment(line))
+            if tables:
+                document[section] = _array_of_tables(tables)
     write_text(path, tomlkit.dumps(document))
 
 
@@ -115,6 +129,10 @@ def build_settings(model: type[M], content: Mapping[str, Any], origin: str) -> M
     _refuse_unknown(model, content, origin, "section ")
     values: dict[str, Any] = {}
     for section, entries in content.items():
+        item = _item_of(model.model_fields[section])
+        if item is not None:
+            values[section] = _build_repeated(item, entries, origin, section)
+            continue
         part = _model_of(model.model_fields[section])
         if not isinstance(entries, Mapping):
             raise SettingsError(
@@ -131,13 +149,15 @@ def build_settings(model: type[M], content: Mapping[str, Any], origin: str) -> M
         raise SettingsError(f"{origin}: {error.found}", error.expected, error.hint) from error
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(p) for p in first["loc"][:2])
+        repeated = len(first["loc"]) > 1 and isinstance(first["loc"][1], int)
+        place = first["loc"][: 3 if repeated else 2]
+        name = ".".join(str(p + 1 if isinstance(p, int) else p) for p in place)
         about = _describe(model, first["loc"])
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         if first["type"] == "missing":
             raise SettingsError(f"{origin}: {name} is not set", about, "Set it") from error
         raise SettingsError(
-            f"{origin}: {name} is {_lookup(content, first['loc'][:2])!r}",
+            f"{origin}: {name} is {_lookup(content, place)!r}",
             reason,
             f"{name}: {about}" if about else "",
         ) from error
@@ -190,7 +210,54 @@ def _as_toml(settings: BaseModel) -> dict[str, dict[str, Any]]:
     return {
         section: {k: "" if v is None else v for k, v in content.items()}
         for section, content in settings.model_dump(mode="json").items()
+        if _item_of(type(settings).model_fields[section]) is None
     }
+
+
+def _repeated(settings: BaseModel) -> dict[str, list[dict[str, Any]]]:
+    """Return the sections that come several times, with what is set in each."""
+    return {
+        section: [{k: v for k, v in one.items() if v is not None} for one in content]
+        for section, content in settings.model_dump(mode="json").items()
+        if _item_of(type(settings).model_fields[section]) is not None
+    }
+
+
+def _array_of_tables(tables: Sequence[Mapping[str, Any]]) -> Any:
+    array = tomlkit.aot()
+    for content in tables:
+        table = tomlkit.table()
+        for key, value in content.items():
+            table.add(key, value)
+        array.append(table)
+    return array
+
+
+def _about_repeated(field: FieldInfo, section: str) -> list[str]:
+    item = _item_of(field)
+    assert item is not None
+    lines = textwrap.wrap(field.description or "", 92)
+    lines.append(f"[[{section}]]")
+    for key, one in item.model_fields.items():
+        text = f"{key} = ...   {one.description or ''}"
+        lines += textwrap.wrap(text, 92, subsequent_indent="    ")
+    return lines
+
+
+def _build_repeated(
+    item: type[BaseModel], entries: Any, origin: str, section: str
+) -> list[dict[str, Any]]:
+    if not isinstance(entries, Sequence) or not all(isinstance(e, Mapping) for e in entries):
+        raise SettingsError(
+            f"{origin}: '{section}' is {entries!r}",
+            f"tables: [[{section}]] and their settings",
+            "Edit icefloe.toml",
+        )
+    out = []
+    for content in entries:
+        _refuse_unknown(item, content, origin, "setting ", f"{section}.")
+        out.append({k: None if v == "" else v for k, v in content.items()})
+    return out
 
 
 def _new_section(part: type[BaseModel], content: Mapping[str, Any]) -> Any:
@@ -224,6 +291,16 @@ def _model_of(field: FieldInfo) -> type[BaseModel]:
     return annotation
 
 
+def _item_of(field: FieldInfo) -> type[BaseModel] | None:
+    """Return the model of a section that comes several times, tuple[Model, ...]; else None."""
+    arguments = get_args(field.annotation)
+    if get_origin(field.annotation) is tuple and len(arguments) == 2:
+        item = arguments[0]
+        if isinstance(item, type) and issubclass(item, BaseModel):
+            return item
+    return None
+
+
 def _allows_none(field: FieldInfo) -> bool:
     annotation = field.annotation
     if get_origin(annotation) in (Union, types.UnionType):
@@ -246,12 +323,17 @@ def _refuse_unknown(
 
 
 def _describe(model: type[BaseModel], location: Sequence[int | str]) -> str:
-    part = _model_of(model.model_fields[str(location[0])])
-    field = part.model_fields.get(str(location[1])) if len(location) > 1 else None
+    section = model.model_fields[str(location[0])]
+    item = _item_of(section)
+    part, key = (item, location[2:3]) if item is not None else (_model_of(section), location[1:2])
+    field = part.model_fields.get(str(key[0])) if key else None
     return (field.description or "") if field is not None else ""
 
 
 def _lookup(content: Any, location: Sequence[int | str]) -> Any:
     for key in location:
-        content = content[key] if isinstance(content, Mapping) and key in content else None
+        if isinstance(key, int):
+            content = content[key] if isinstance(content, Sequence) else None
+        else:
+            content = content[key] if isinstance(content, Mapping) and key in content else None
     return content
