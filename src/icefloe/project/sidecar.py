@@ -23,6 +23,7 @@ from icefloe.project.checksum import WrittenFile
 __all__ = [
     "FileIdentity",
     "Sidecar",
+    "WrittenFile",
     "identify",
     "plain_json",
     "read_sidecar",
