@@ -81,6 +81,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("motion", "Total motion", "Å", 1, _from("motion", "motion_total")),
     Quantity("early", "Early motion", "Å", 1, _from("motion", "motion_early")),
     Quantity("picks", "Picks", "", 0, _from("pick", "n_picks")),
+    Quantity("particles", "Particles", "", 0, _from("extract", "n_particles"), plotted=False),
     Quantity("ice", "Ice", "", 3, _from("ctf", "iciness")),
 )
 
