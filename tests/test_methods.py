@@ -74,8 +74,7 @@ class TestMethods:
         paragraph = text.paragraph
         sidecars = {n: read_sidecar(project.sidecar(n, "pick")) for n in project.read_registry()}
         picks = sum(s.numbers["n_picks"] for s in sidecars.values() if s is not None)
-        assert "8 movies" in paragraph
-        assert "1 micrograph" in paragraph
+        assert "7 movies and 1 micrograph" in paragraph
         assert "40 frames" in paragraph
         assert "1.05 Å per pixel" in paragraph
         assert "300 kV" in paragraph
@@ -86,6 +85,7 @@ class TestMethods:
         assert "boxes of 64 pixels at 4.2 Å" in paragraph
         assert "multiplied by the gain" in paragraph
         assert "1 exposure could not be processed" in paragraph
+        assert any(r.startswith("1 exposure was never read") for r in text.remarks)
         assert [c.doi for c in text.citations] == [c.doi for c in CITATIONS.values()]
         for citation in text.citations:
             assert citation.short in paragraph
@@ -110,11 +110,14 @@ class TestMethods:
 
     def test_what_was_kept_counts_after_curation(self, project: Project) -> None:
         before = session_methods(project).paragraph
-        write_rules(rules_path(project), [parse_rule("no flag 'no Thon rings'", "")])
+        write_rules(
+            rules_path(project), [parse_rule("no flag 'no Thon rings'", "no CTF was found")]
+        )
         add_decisions(project, "reject", ["movie_0001"], "ice")
         paragraph = session_methods(project).paragraph
         assert "6 of 9 exposures were kept" in paragraph
         assert "1 judged by eye" in paragraph
+        assert "1 for 'no CTF was found'" in paragraph
         assert re.findall("[0-9,]+ particles", paragraph) != re.findall("[0-9,]+ particles", before)
 
     def test_without_recorded_runs_no_setting_is_claimed(self, tmp_path: Path) -> None:

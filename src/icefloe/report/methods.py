@@ -191,16 +191,19 @@ def _selection(rows: Sequence[Row], curation: Curation | None) -> list[str]:
     failed = sum(row.state == "failed" for row in rows)
     if curation is None:
         return [f"{_count(failed, 'exposure', 'exposures')} could not be processed."] * bool(failed)
-    rules = [str(count.rule) for count in curation.counts if count.taken]
-    by_hand = sum(v.by == "person" for v in curation.verdicts.values())
-    text = f"{len(curation.names('accepted'))} of {len(rows)} exposures were kept"
-    causes = [f"those that do not fulfil {'; '.join(rules)}"] * bool(rules)
+    verdicts = curation.verdicts
+    causes = []
+    for count in curation.counts:
+        number = sum(verdicts[name].by == "rules" for name in count.taken)
+        if number:
+            causes.append(f"{number} for '{count.rule.reason or f'not {count.rule}'}'")
+    by_hand = sum(v.by == "person" and v.state == "rejected" for v in verdicts.values())
+    failed = sum(v.by == "failure" for v in verdicts.values())
     causes += [f"{by_hand} judged by eye"] * bool(by_hand)
     causes += [f"{failed} that could not be processed"] * bool(failed)
+    text = f"{len(curation.names('accepted'))} of {len(rows)} exposures were kept"
     if causes:
-        text += f" after {_and(causes)} were sorted out" if not by_hand else ""
-        if by_hand:
-            text += f" ({_and(causes)})"
+        text += f"; left out were {_and(causes)}"
     return [f"{text}."]
 
 
@@ -261,6 +264,10 @@ def _remarks(rows: Sequence[Row], origins: Mapping[str, StageOrigin]) -> tuple[s
             remarks.append(
                 f"the settings of {origin.name} were not recorded, and are left out of the text"
             )
+    unknown = sum(row.kind == "unknown" for row in rows)
+    if unknown:
+        text = _count(unknown, "exposure was", "exposures were")
+        remarks.append(f"{text} never read, and not counted as a movie or micrograph")
     waiting = sum(row.state in ("waiting", "stale") for row in rows)
     if waiting:
         remarks.append(f"{_count(waiting, 'exposure is', 'exposures are')} not finished")
