@@ -44,7 +44,11 @@ def command(directory: Path, all_failures: bool) -> None:
         return
     _print_stages(session)
     if off:
-        click.echo("Picking and extraction are off: no particle diameter is set (pick.diameter).")
+        click.echo(f"Picking and extraction are off: {session.why_no_picking()}.")
+    elif session.settings.pick.method == "auto":
+        from icefloe.cli.progress import describe_reference
+
+        click.echo(describe_reference(session))
     _print_medians(records)
     _print_curation(session, records)
     warning = read_gain_warning(session)
