@@ -233,6 +233,11 @@ def test_fresh_movies_do_not_wait_for_the_backlog_and_do_not_starve_it():
     first = [queue.pop() for _ in range(7)]
     assert first == ["new0", "new1", "new2", "new3", "old0", "new4", "new5"]
     assert drained(queue) == ["old1", "old2", "old3"]
+    for number in (10, 2, 1):
+        queue.add(f"m{number}", number, fresh=number == 10)
+    assert queue.pop_first_named() == "m1"
+    assert drained(queue) == ["m10", "m2"]
+    assert queue.pop_first_named() is None
     queue.add("old", 1, fresh=False)
     queue.add("old", 1, fresh=False)
     queue.add("old", 1, fresh=True)

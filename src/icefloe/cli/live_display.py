@@ -37,8 +37,8 @@ class LiveDisplay(RunDisplay):
         """Say what is watched for."""
         self._begin = time.perf_counter()
         text = f"Watching; the session has {total} exposures. Ctrl-C ends it"
-        if self._session.stages_off():
-            text += "; no picking, since no --diameter is set"
+        if why := self._session.why_no_picking():
+            text += f"; {why}"
         self._print(text)
 
     def watching(self, state: LiveState) -> None:
@@ -46,7 +46,7 @@ class LiveDisplay(RunDisplay):
         from rich.markup import escape
 
         self._waiting = state.waiting
-        self._todo = self._done + state.waiting
+        self._todo = len(self._seen) + state.waiting
         self._progress.update(self._task, total=max(1, self._todo))
         if state.waiting == 0 and not state.paused:
             self._progress.update(self._task, description="waiting for movies", exposure="")
@@ -67,7 +67,7 @@ class LiveDisplay(RunDisplay):
 
         from icefloe.project.live_log import live_figures
 
-        self._done += 1
+        self._seen.add(name)
         if failure is not None:
             self._failed += 1
             self._print(f"{name}  [red]{failure.stage} failed[/]: {escape(failure.message)}")
@@ -77,7 +77,7 @@ class LiveDisplay(RunDisplay):
         figures = live_figures(self.entries)
         self._progress.update(
             self._task,
-            completed=self._done,
+            completed=len(self._seen),
             failed=f"{self._failed} failed  " if self._failed else "",
             left="" if figures is None else figures_text(figures),
         )

@@ -49,7 +49,11 @@ def command(directory: Path, all_failures: bool) -> None:
         return
     _print_stages(session, recorded)
     if off:
-        click.echo("Picking and extraction are off: no particle diameter is set (pick.diameter).")
+        click.echo(f"Picking and extraction are off: {session.why_no_picking()}.")
+    elif session.settings.pick.method == "auto":
+        from icefloe.cli.progress import describe_reference
+
+        click.echo(describe_reference(session))
     _print_medians(records)
     _print_curation(session, records)
     for warning in read_gain_warnings(session):

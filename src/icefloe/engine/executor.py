@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -22,6 +22,7 @@ from icefloe.engine.disk_space import DiskSpace
 from icefloe.engine.fact_check import FactCheck
 from icefloe.engine.gain_check import GainChecks
 from icefloe.engine.plan import Step, plan_exposure
+from icefloe.engine.reference_gate import ReferenceGate
 from icefloe.engine.run_log import RunLog
 from icefloe.engine.session import Session
 from icefloe.engine.stage import Outcome, Stage, StopRunError, Work
@@ -55,7 +56,10 @@ class Observer(Protocol):
         """A stage of an exposure begins."""
 
     def finished(self, name: str, failure: Failure | None, seconds: float) -> None:
-        """An exposure went through its stages; `failure` is the first one, if any."""
+        """An exposure went through its stages; `failure` is the first one, if any.
+
+        Told twice of an exposure whose picking had to wait for the session's reference.
+        """
 
     def warned(self, message: str) -> None:
         """Something about the whole session is probably wrong; the run goes on."""
@@ -92,6 +96,7 @@ def run_session(
     stages: Sequence[Stage] | None = None,
     observer: Observer | None = None,
     retry_failed: bool = False,
+    more_to_come: bool = False,
 ) -> RunSummary:
     """Do all that is to be done for the exposures of a session.
 
@@ -105,6 +110,8 @@ def run_session(
         Is told about progress.
     retry_failed
         Try stages again that failed with the same input and settings.
+    more_to_come
+        Further exposures will be added: a reference for picking waits for as many as it wants.
 
     Raises
     ------
@@ -143,19 +150,33 @@ def run_session(
         check = GainChecks(session)
         runner = Runner(session, stages, observer, retry_failed, check, lambda: log.id)
         space = DiskSpace.of(session)
-        for name, work in _read_ahead(runner, [(n, sources[n]) for n in todo]):
-            space.check()
-            start = time.perf_counter()
-            failure = runner.run(work, sources[name])
-            summary.ran += 1
-            if failure is not None:
-                summary.failures[name] = failure
-            if observer is not None:
-                observer.finished(name, failure, time.perf_counter() - start)
-            facts.compare(work)
-            for message in (*check.news(), *facts.news()):
+        gate = ReferenceGate(session, stages)
+        ran: set[str] = set()
+        while True:
+            made = gate.make(ended=not todo and not more_to_come)
+            if made is not None:
+                if made.reference.flags and observer is not None:
+                    observer.warned("; ".join(made.reference.flags))
+                # Those that waited for it, too.
+                more = _to_do(session, stages, sources, set(summary.failures))
+                todo = [name for name in sources if name in {*todo, *more}]
+            if not todo:
+                break
+            share, todo = gate.share(todo)
+            for name, work in _read_ahead(runner, [(n, sources[n]) for n in share]):
+                space.check()
+                start = time.perf_counter()
+                failure = runner.run(work, sources[name])
+                ran.add(name)
+                summary.ran = len(ran)  # at once: the journal has it even if the run is stopped
+                if failure is not None:
+                    summary.failures[name] = failure
                 if observer is not None:
-                    observer.warned(message)
+                    observer.finished(name, failure, time.perf_counter() - start)
+                facts.compare(work)
+                for message in (*check.news(), *facts.news()):
+                    if observer is not None:
+                        observer.warned(message)
     summary.seconds = time.perf_counter() - begin
     return summary
 
@@ -301,6 +322,21 @@ class Runner:
         return sidecar
 
 
+def _to_do(
+    session: Session,
+    stages: Sequence[Stage],
+    sources: Mapping[str, str],
+    failed: Collection[str],
+) -> list[str]:
+    """Return the exposures with something to be done, without those that failed in this run."""
+    return [
+        name
+        for name, listed in sources.items()
+        if name not in failed
+        and any(s.state == "todo" for s in plan(session, stages, name, listed, False))
+    ]
+
+
 def plan(
     session: Session,
     stages: Sequence[Stage],
@@ -378,5 +414,6 @@ def _remove(*paths: Path) -> None:
 def remove_partial_files(project: Project) -> None:
     """Remove what a killed run left under temporary names; nobody else writes here now."""
     directories = (project.root, project.micrographs, project.picks, project.particles)
-    for directory in (*directories, *project.exposures.glob("*/")):
+    picking = (project.reference, project.masks_found)
+    for directory in (*directories, *picking, *project.exposures.glob("*/")):
         _remove(*(p for p in directory.glob(".partial-*") if not p.is_dir()))

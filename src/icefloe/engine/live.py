@@ -29,6 +29,7 @@ from icefloe.engine.executor import (
 from icefloe.engine.exposures import register
 from icefloe.engine.fact_check import FactCheck
 from icefloe.engine.gain_check import GainChecks
+from icefloe.engine.reference_gate import ReferenceGate
 from icefloe.engine.run_log import RunLog
 from icefloe.engine.session import Session
 from icefloe.engine.stage import Stage, Work
@@ -36,6 +37,7 @@ from icefloe.engine.watch import Arrival, Watcher
 from icefloe.engine.work_queue import Order, WorkQueue
 from icefloe.errors import DiskFullError, OutputError
 from icefloe.project import Failure, load_record, project_lock, read_sidecar
+from icefloe.project.layout import natural_key
 from icefloe.project.live_log import LiveEntry, append_entry
 from icefloe.project.live_state import LiveState, write_state
 
@@ -151,7 +153,10 @@ class _Live:
     space: DiskSpace
     clock: Callable[[], float]
     _arrivals: dict[str, Arrival] = field(default_factory=dict)
+    _ran: set[str] = field(default_factory=set)
     _recorded: dict[str, float] = field(default_factory=dict)
+    # Done up to picking, for which there was no reference yet.
+    _unpicked: set[str] = field(default_factory=set)
     _held: list[str] = field(default_factory=list)
     _given_up: set[Path] = field(default_factory=set)
     _ahead: tuple[str, Future[Work]] | None = None
@@ -168,6 +173,7 @@ class _Live:
         self.alarms = Alarms(self.session.settings.alarms)
         self.sinks = AlarmSinks(project.root, self.session.settings.alarms)
         self.queue = WorkQueue(self.options.order)
+        self.gate = ReferenceGate(self.session, self.runner.stages)
         self.sources = project.read_registry()
         for name, listed in self.sources.items():
             with suppress(OSError):
@@ -238,7 +244,9 @@ class _Live:
         for again in held:
             arrival = self._arrivals[again]
             self.queue.add(again, arrival.mtime_ns, fresh=arrival.fresh)
-        while (name := self.queue.pop()) is not None:
+        # A reference is made from the exposures whose names come first, so these go first then.
+        pop = self.queue.pop_first_named if self.gate.waiting else self.queue.pop
+        while (name := pop()) is not None:
             listed = self.sources[name]
             known = self.facts.record(name, listed)
             if not known and self._needs_metadata(name, listed):
@@ -255,6 +263,7 @@ class _Live:
                     )
                     self.summary.known_failures.setdefault(name, failure)
             self._arrivals.pop(name, None)
+            self._unpicked.add(name)
         return None
 
     def _needs_metadata(self, name: str, listed: str) -> bool:
@@ -287,11 +296,15 @@ class _Live:
         listed = self.sources[name]
         if self.runner.stop() and self._unfinished(name, listed):
             return  # it is gone on with in the next run
-        self.summary.ran += 1
+        self._ran.add(name)
+        self.summary.ran = len(self._ran)
         self.summary.failures.pop(name, None)
         if failure is not None:
             self.summary.failures[name] = failure
-        self._log(name, taken, failed=failure is not None)
+        if self.gate.waiting and failure is None:
+            self._unpicked.add(name)  # its latency is known when it is picked
+        else:
+            self._log(name, taken, failed=failure is not None)
         self.observer.finished(name, failure, time.perf_counter() - start)
         self.facts.compare(work)
         for message in (*self.runner.check.news(), *self.facts.news()):
@@ -299,6 +312,22 @@ class _Live:
         record = load_record(self.session.project, name, listed)
         measured = measure_exposure(record.numbers, usable_ctf=record.ctf is not None)
         self._tell(self.alarms.exposure(None if failure is not None else measured))
+        self._make_reference(ended=False)
+
+    def _make_reference(self, *, ended: bool) -> bool:
+        """Make the reference for picking when it is due; what waited for it waits in the queue."""
+        if not self.gate.waiting:
+            return False
+        made = self.gate.make(ended=ended)
+        if made is None:
+            return False
+        if made.reference.flags:
+            self.observer.warned("; ".join(made.reference.flags))
+        for name in sorted(self._unpicked, key=natural_key):
+            arrival = self._arrivals.get(name)
+            self.queue.add(name, 0, fresh=arrival is not None and arrival.fresh)
+        self._unpicked.clear()
+        return True
 
     def _unfinished(self, name: str, listed: str) -> bool:
         steps = plan(self.session, self.runner.stages, name, listed, False)
@@ -353,6 +382,8 @@ class _Live:
         if self.poller.polls < 2 or self.clock() - self.watcher.last_arrival < 60 * quiet:
             return False
         # Files that never became whole are recorded now, and fail with their reason.
+        if self._make_reference(ended=True):
+            return False
         broken = [one for one in self.watcher.incomplete if one.path not in self._given_up]
         if not broken:
             return True

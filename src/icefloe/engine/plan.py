@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from icefloe.project.sidecar import FileIdentity, Sidecar, plain_json, read_sidecar
 
@@ -14,13 +14,21 @@ if TYPE_CHECKING:
     from icefloe.engine.session import Session
     from icefloe.engine.stage import Stage
 
-__all__ = ["State", "Step", "fingerprint_of", "plan_exposure"]
+__all__ = ["State", "Step", "TakesFiles", "fingerprint_of", "plan_exposure"]
 
 # "failed": failed before with the same input and settings. "blocked": what it needs failed.
 # "todo": never run, or stale.
 State = Literal["done", "failed", "blocked", "todo"]
 # By stage the sidecar, and whether all its files are there.
 Recorded = Mapping[str, tuple[Sidecar | None, bool]]
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """A stage that uses files which people may put into the session for single exposures."""
+
+    def given(self, session: Session, name: str) -> Mapping[str, Any]:
+        """Return the identities of those that are there, by what they are; empty without any."""
 
 
 @dataclass(frozen=True)
@@ -132,16 +140,19 @@ def _step(
         identity = sidecar.input
     upstream = {n: known[n].fingerprint for n in needs}
     settings_hash = session.choices_hash(stage)
-    fingerprint = fingerprint_of(
-        {
-            "stage": stage.name,
-            "version": stage.version,
-            "settings": settings_hash,
-            "upstream": upstream,
-            # The path is left out: a session that is moved stays valid.
-            "input": [identity.size, identity.mtime_ns] if identity is not None else None,
-        }
-    )
+    content: dict[str, Any] = {
+        "stage": stage.name,
+        "version": stage.version,
+        "settings": settings_hash,
+        "upstream": upstream,
+        # The path is left out: a session that is moved stays valid.
+        "input": [identity.size, identity.mtime_ns] if identity is not None else None,
+    }
+    # What people put beside an exposure, such as a mask, counts from when it is there.
+    given = stage.given(session, name) if isinstance(stage, TakesFiles) else None
+    if given:
+        content["given"] = given
+    fingerprint = fingerprint_of(content)
     state: State = "todo"
     if sidecar is not None and sidecar.fingerprint == fingerprint:
         if sidecar.status == "failed":

@@ -16,7 +16,9 @@ from icefloe.project.sidecar import identify
 
 if TYPE_CHECKING:
     from icefloe._types import BoolArray, FloatArray
+    from icefloe.engine.reference import StoredReference
     from icefloe.engine.stage import Stage
+    from icefloe.picking import TemplateBank
 
 __all__ = ["Session"]
 
@@ -39,6 +41,8 @@ class Session:
     settings: SessionSettings
     device: str = "cpu"
     _hashes: dict[str, str] = field(default_factory=dict)
+    _reference: tuple[object, StoredReference | None] | None = None
+    _templates: tuple[object, TemplateBank] | None = None
     # By file and how it is turned; shared with the views.
     _gains: dict[tuple[object, ...], FloatArray] = field(default_factory=dict)
     _defects: dict[tuple[object, ...], BoolArray] = field(default_factory=dict)
@@ -95,20 +99,78 @@ class Session:
 
     def choices_hash(self, stage: Stage) -> str:
         """Return the hash of what a stage's result depends on beside its input."""
+        if getattr(stage, "awaits_reference", None) is not None:
+            return fingerprint_of(stage.choices(self))  # a reference may come while we run
         if stage.name not in self._hashes:
             self._hashes[stage.name] = fingerprint_of(stage.choices(self))
         return self._hashes[stage.name]
 
     def shared_files(self) -> set[Path]:
         """Return the files that are no exposures though a pattern may catch them."""
-        listed = [self.settings.data.gain, self.settings.data.defects]
+        listed = [self.settings.data.gain, self.settings.data.defects, self.settings.pick.templates]
         for group in self.settings.group:
             listed += [group.gain, group.defects]
         return {self.project.locate(f).resolve() for f in listed if f}
 
     def stages_off(self) -> tuple[str, ...]:
         """Return the stages that the settings leave out."""
-        return ("pick", "extract") if self.settings.pick.diameter is None else ()
+        return ("pick", "extract") if self.why_no_picking() else ()
+
+    def why_no_picking(self) -> str:
+        """Return why picking and extraction are left out; empty if they are not."""
+        method = self.settings.pick.method
+        if method == "none":
+            return "no picking, since pick.method is none"
+        if method != "auto":
+            return ""
+        found = self.reference()
+        if found is None:
+            wanted = self.settings.pick.reference_exposures
+            return f"picking waits for {wanted} good exposures, from which it makes its reference"
+        if found.reference.method == "none":
+            return "; ".join(found.reference.flags)
+        return ""
+
+    def reference(self) -> StoredReference | None:
+        """Return the reference that method auto picks with; None if it is still to be made.
+
+        It is read again when its files change: another process may have made it. One made with
+        other settings does not count; templates that a person gave always do.
+        """
+        from icefloe.engine.reference import read_reference, reference_hash
+
+        if self._base is not None:
+            return self._base.reference()  # one for all exposures
+        directory = self.project.reference
+        files = [directory / name for name in ("reference.json", "templates.mrcs")]
+        stamp = [self.identity(self.project.listed(path)) for path in files]
+        if self._reference is None or self._reference[0] != stamp:
+            self._reference = (stamp, read_reference(self.project))
+        found = self._reference[1]
+        if found is None or found.origin == "user" or found.settings_hash == reference_hash(self):
+            return found
+        return None
+
+    def templates(self) -> TemplateBank:
+        """Return the templates of method template; read once.
+
+        Raises
+        ------
+        InputError, MissingMetadataError
+            The file cannot be read, holds no templates, or its pixel size is not known.
+        """
+        from icefloe.engine.template_file import read_templates
+
+        if self._base is not None:
+            return self._base.templates()
+        pick = self.settings.pick
+        key = (pick.templates, pick.template_pixel_size, self.identity(pick.templates))
+        if self._templates is None or self._templates[0] != key:
+            path = self.project.locate(str(pick.templates))
+            diameter = pick.match_settings().diameter
+            bank = read_templates(path, pixel_size=pick.template_pixel_size, diameter=diameter)
+            self._templates = (key, bank)
+        return self._templates[1]
 
     def identity(self, listed: str | None) -> list[int] | None:
         """Return size and time of a file that the settings name; None without one.
@@ -171,6 +233,8 @@ class Session:
             if listed is not None:
                 identify(self.project.locate(listed), listed)
         self.gain()
+        if self.settings.pick.method == "template":
+            self.templates()
 
     def facts(self) -> dict[str, Any]:
         """Return the settings of the section [data]."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from icefloe.ctf.settings import CtfSettings
 from icefloe.engine.alarms import AlarmSettings
 from icefloe.engine.facts import GroupSettings
+from icefloe.engine.pick_settings import PickSettings, migrated_pick
 from icefloe.errors import SettingsError
 from icefloe.extraction.settings import ExtractSettings
 from icefloe.motion.settings import MotionSettings
-from icefloe.picking.settings import BlobSettings
 
 __all__ = ["DataSettings", "OutputSettings", "SessionSettings"]
 
@@ -138,6 +139,9 @@ class SessionSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    # 2: picking has a method, and a section for each.
+    SCHEMA: ClassVar[int] = 2
+
     data: DataSettings = Field(
         default=DataSettings(), description="The microscope, the camera, the exposures."
     )
@@ -148,7 +152,7 @@ class SessionSettings(BaseModel):
         default=MotionSettings(), description="Motion correction (movies only)."
     )
     ctf: CtfSettings = Field(default=CtfSettings(), description="CTF estimation.")
-    pick: BlobSettings = Field(default=BlobSettings(), description="Particle picking.")
+    pick: PickSettings = Field(default=PickSettings(), description="Particle picking.")
     extract: ExtractSettings = Field(
         default=ExtractSettings(), description="Particle extraction; one box for all exposures."
     )
@@ -168,3 +172,10 @@ class SessionSettings(BaseModel):
         if twice:
             raise SettingsError(f"Two groups are called {twice[0]}", "a name of its own for each")
         return self
+
+    @classmethod
+    def migrate(cls, content: Mapping[str, Any], schema: int) -> dict[str, Any]:
+        """Return what the content of an older file means today."""
+        if schema < 2:
+            return {**content, "pick": migrated_pick(content.get("pick", {}))}
+        return dict(content)

@@ -18,7 +18,7 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 # Each of them gives the dose: whoever sets one means that the others no longer count.
 _DOSES = ("dose_per_frame", "total_dose", "dose_file")
-_FILES = ("gain", "defects", "dose_file")
+_FILES = {"data.gain", "data.defects", "data.dose_file", "pick.templates"}
 
 
 def open_or_create(
@@ -62,9 +62,24 @@ def change_settings(
         for key, value in entries.items():
             if section == "data" and key in _DOSES:
                 target.update({other: None for other in _DOSES if other != key})
-            if section == "data" and key in _FILES and value:
+            if f"{section}.{key}" in _FILES and value:
                 value = project.listed(project.locate(value))
-            target[key] = value
+            *inner, last = key.split(".")
+            place = target
+            for part in inner:
+                place = place.setdefault(part, {})
+            place[last] = value
+    _imply_method(content.get("pick"), changes.get("pick", {}))
     changed = build_settings(SessionSettings, content, "These settings")
     write_settings(project.settings_file, changed)
     return changed
+
+
+def _imply_method(pick: Any, changes: Mapping[str, Any]) -> None:
+    """Choose the method that other changes mean where none is chosen."""
+    if not isinstance(pick, dict) or "method" in changes:
+        return
+    if changes.get("templates"):
+        pick["method"] = "template"
+    elif changes.get("diameter") and pick.get("method") == "none":
+        pick["method"] = "auto"

@@ -43,6 +43,13 @@ class WorkQueue:
         heap = self._fresh if fresh else self._backlog
         heapq.heappush(heap, (self._sign * mtime_ns, natural_key(name), name))
 
+    def pop_first_named(self) -> str | None:
+        """Return the one whose name comes first, whatever its age; None if none waits."""
+        name = min(self._waiting, key=natural_key, default=None)
+        if name is not None:
+            del self._waiting[name]  # its entry in a heap is passed over later
+        return name
+
     def pop(self) -> str | None:
         """Return the next one, None if none waits."""
         turns: list[tuple[list[tuple[int, tuple[tuple[int, int | str], ...], str]], bool]]
