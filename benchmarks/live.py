@@ -84,7 +84,7 @@ def run(
     camera.mkdir()
     shutil.copy(work / "made" / "gain.mrc", work / "gain.mrc")
     options = ["--gain", str(work / "gain.mrc"), "--diameter", "120", "--box", "96"]
-    options += ["--set", "motion.patches=[1, 1]", "--device", "cpu"]
+    options += ["--set", "motion.patches=[1, 1]", "--set", "pick.method=blob", "--device", "cpu"]
     live = [
         *("run", "--watch", str(camera / "*_Fractions.tiff"), *options),
         *("--project", str(work / "live"), "--poll", str(poll), "--until-quiet", str(quiet)),

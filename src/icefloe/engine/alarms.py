@@ -188,7 +188,7 @@ class Alarms:
         if limit is None:
             return []
         if minutes > limit:
-            return self.turn("no_movie", f"no new movie for {minutes:.0f} minutes", minutes, limit)
+            return self.turn("no_movie", f"no new movie for {minutes:.3g} minutes", minutes, limit)
         return self.turn("no_movie", None, minutes, limit)
 
     def turn(

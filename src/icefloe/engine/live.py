@@ -32,10 +32,11 @@ from icefloe.engine.gain_check import GainChecks
 from icefloe.engine.reference_gate import ReferenceGate
 from icefloe.engine.run_log import RunLog
 from icefloe.engine.session import Session
+from icefloe.engine.source import open_source
 from icefloe.engine.stage import Stage, Work
 from icefloe.engine.watch import Arrival, Watcher
 from icefloe.engine.work_queue import Order, WorkQueue
-from icefloe.errors import DiskFullError, OutputError
+from icefloe.errors import DiskFullError, InputError, OutputError
 from icefloe.project import Failure, load_record, project_lock, read_sidecar
 from icefloe.project.layout import natural_key
 from icefloe.project.live_log import LiveEntry, append_entry
@@ -159,6 +160,7 @@ class _Live:
     _unpicked: set[str] = field(default_factory=set)
     _held: list[str] = field(default_factory=list)
     _given_up: set[Path] = field(default_factory=set)
+    _reading: tuple[str, int] = ("", 0)
     _ahead: tuple[str, Future[Work]] | None = None
     _paused: str = ""
     _retry_at: float = 0.0
@@ -176,9 +178,7 @@ class _Live:
         self.gate = ReferenceGate(self.session, self.runner.stages)
         self.sources = project.read_registry()
         for name, listed in self.sources.items():
-            with suppress(OSError):
-                changed = project.locate(listed).stat().st_mtime_ns
-                self.queue.add(name, changed, fresh=False)
+            self.queue.add(name, _mtime(project.locate(listed)), fresh=False)
         self.summary.total = len(self.sources)
         self.observer.planned(len(self.sources), len(self.queue))
         self.watcher = Watcher(self.options.patterns, taken=self._known(), clock=self.clock)
@@ -235,6 +235,8 @@ class _Live:
         for name, arrival in zip(names, found, strict=True):
             self.sources[name] = self.session.project.listed(arrival.path)
             self._arrivals[name] = arrival
+            if (name, arrival.mtime_ns) == self._reading:
+                continue  # it is on its way already
             self.queue.add(name, arrival.mtime_ns, fresh=arrival.fresh)
         self.summary.total = len(self.sources)
 
@@ -254,6 +256,7 @@ class _Live:
                 continue
             steps = plan(self.session, self.runner.stages, name, listed, self.runner.retry_failed)
             if any(step.state == "todo" for step in steps):
+                self._reading = (name, _mtime(self.session.project.locate(listed)))
                 return name, start_reading(self.runner, name, listed)
             for step in steps:
                 if step.state == "failed" and step.sidecar is not None:
@@ -272,7 +275,11 @@ class _Live:
         if arrival is None or self.clock() - arrival.complete > _FOR_METADATA:
             return False
         data = self.session.view(name, listed).settings.data
-        return data.dose_per_frame is None and data.total_dose is None and data.dose_file is None
+        if any(d is not None for d in (data.dose_per_frame, data.total_dose, data.dose_file)):
+            return False
+        with suppress(InputError):
+            return open_source(self.session.project.locate(listed), data).kind == "movie"
+        return False
 
     def _result(self, future: Future[Work]) -> Work | None:
         """Wait for a movie that is being read; None if the run is stopped meanwhile."""
@@ -417,6 +424,13 @@ class _Live:
         if at_once or not running or now - before > _REPORT_EVERY:
             write_state(self.session.project, state)
             self._reported = (now, state)
+
+
+def _mtime(path: Path) -> int:
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 class _Poller:
