@@ -11,7 +11,7 @@ from icefloe.errors import ProjectError, SettingsError
 from icefloe.project import Project, read_settings, write_settings
 from icefloe.project.settings_file import build_settings
 
-__all__ = ["Changes", "change_settings", "open_or_create"]
+__all__ = ["Changes", "change_settings", "changed_settings", "open_or_create"]
 
 # New values by section and key.
 Changes = Mapping[str, Mapping[str, Any]]
@@ -47,9 +47,23 @@ def open_or_create(
 def change_settings(
     project: Project, settings: SessionSettings, changes: Changes
 ) -> SessionSettings:
-    """Write `settings` with `changes` to the session's file, and return them.
+    """Write `settings` with `changes` to the session's file, and return them."""
+    changed = changed_settings(project, settings, changes)
+    write_settings(project.settings_file, changed)
+    return changed
 
-    Files inside the session are written relative to it, so that it can be moved.
+
+def changed_settings(
+    project: Project, settings: SessionSettings, changes: Changes
+) -> SessionSettings:
+    """Return `settings` with `changes`.
+
+    Files inside the session are named relative to it, so that it can be moved.
+
+    Raises
+    ------
+    SettingsError
+        A change is unknown or out of range.
     """
     content = settings.model_dump(mode="json")
     for section, entries in changes.items():
@@ -70,9 +84,7 @@ def change_settings(
                 place = place.setdefault(part, {})
             place[last] = value
     _imply_method(content.get("pick"), changes.get("pick", {}))
-    changed = build_settings(SessionSettings, content, "These settings")
-    write_settings(project.settings_file, changed)
-    return changed
+    return build_settings(SessionSettings, content, "These settings")
 
 
 def _imply_method(pick: Any, changes: Mapping[str, Any]) -> None:

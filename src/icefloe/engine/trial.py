@@ -12,7 +12,7 @@ from typing import Any
 
 from icefloe.engine.executor import Observer, RunSummary, run_session
 from icefloe.engine.session import Session
-from icefloe.engine.setup import Changes, change_settings
+from icefloe.engine.setup import Changes, change_settings, changed_settings
 from icefloe.engine.stage import Stage
 from icefloe.errors import OutputError, ProjectError
 from icefloe.formats.atomic import write_text
@@ -22,7 +22,7 @@ from icefloe.project.sidecar import read_sidecar
 __all__ = ["Trial", "adopted_changes", "run_trial"]
 
 _MARK = "trial.json"
-_FILES = ("gain", "defects", "dose_file")
+_FILES = ("gain", "defects", "dose_file", "templates")
 
 
 @dataclass(frozen=True)
@@ -88,21 +88,25 @@ def run_trial(
     places = [i * len(done) // min(count, len(done)) for i in range(min(count, len(done)))]
     old = tuple(done[i] for i in places)
     sources = project.read_registry()
+    changed_settings(project, session.settings, changes)  # before the last trial is replaced
     trial = _empty_directory(project)
     settings = session.settings.model_dump(mode="json")
-    for section in (settings["data"], *settings["group"]):
+    for section in (settings["data"], settings["pick"], *settings["group"]):
         for key in _FILES:
             if section.get(key):
                 section[key] = str(project.locate(section[key]))
     moved = type(session.settings).model_validate(settings)
     absolute = {section: dict(entries) for section, entries in changes.items()}
-    for key in _FILES:
-        if absolute.get("data", {}).get(key):
-            absolute["data"][key] = str(Path(absolute["data"][key]).absolute())
+    for section in ("data", "pick"):
+        for key in _FILES:
+            if absolute.get(section, {}).get(key):
+                absolute[section][key] = str(Path(absolute[section][key]).absolute())
     changed = change_settings(trial, moved, absolute)
     trial.write_registry({r.name: str(project.locate(sources[r.name])) for r in old})
     for record in old:
         _link_results(project, trial, record.name)
+    for path in sorted(project.reference.glob("*")):
+        _link_into(project, trial, path)
     _write_mark(trial, project, absolute)
     tried = Session(trial, changed, session.device)
     summary = run_session(tried, stages=stages, observer=observer)
@@ -173,13 +177,15 @@ def _link_results(project: Project, trial: Project, name: str) -> None:
         if sidecar is not None:
             paths += [project.locate(path) for path in sidecar.files.values()]
         for path in paths:
-            target = trial.root / path.relative_to(project.root)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.exists() and not target.exists():
-                _link(path, target)
+            _link_into(project, trial, path)
+    _link_into(project, trial, project.masks / f"{name}_mask.mrc")
 
 
-def _link(source: Path, target: Path) -> None:
+def _link_into(project: Project, trial: Project, source: Path) -> None:
+    target = trial.root / source.relative_to(project.root)
+    if not source.exists() or target.exists():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
         if source.is_symlink():
             target.symlink_to(os.path.realpath(source))
