@@ -151,9 +151,10 @@ def compare(one: Path, other: Path) -> tuple[int, list[str]]:
 def _content(path: Path) -> bytes | str | None:
     if not path.is_file():
         return None
-    if path.suffix == ".json":  # durations differ from run to run, nothing else may
+    if path.suffix == ".json":  # duration and the run's id differ from run to run, nothing else may
         content = json.loads(path.read_text())
-        content.pop("seconds", None)
+        for key in ("seconds", "run", "checksum"):
+            content.pop(key, None)
         return json.dumps(content, sort_keys=True)
     return path.read_bytes()
 

@@ -33,6 +33,7 @@ def relion(project: Path, absolute: bool) -> None:
     from icefloe.engine import Session
     from icefloe.engine.overview import count_states
     from icefloe.interop.relion_project import export_relion
+    from icefloe.project.acquisition import record_acquisition
 
     session = Session.open(project)
     stale = sum(row["stale"] for row in count_states(session).values())
@@ -42,8 +43,14 @@ def relion(project: Path, absolute: bool) -> None:
             "date. Exporting what is there.",
             err=True,
         )
+    sources = session.project.read_registry()
+    for name, listed in sources.items():  # metadata that came after their movie was done
+        record_acquisition(session.project, name, session.project.locate(listed))
     written = export_relion(
-        session.project, session.settings.data.model_dump(mode="json"), absolute=absolute
+        session.project,
+        session.settings.data.model_dump(mode="json"),
+        absolute=absolute,
+        data_of=lambda name: session.view(name, sources[name]).facts(),
     )
     for path, rows in written.files.items():
         click.echo(f"{path}: {rows}")

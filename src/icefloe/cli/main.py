@@ -18,6 +18,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("icefloe.cli.init", "Make a session directory with its settings file."),
     "run": ("icefloe.cli.run", "Process a session: all stages for every exposure."),
     "status": ("icefloe.cli.status", "Show what of a session is done, waiting or failed."),
+    "verify": ("icefloe.cli.verify", "Check that a session's files are there and unchanged."),
+    "provenance": ("icefloe.cli.provenance", "Show which run, settings and machine made what."),
     "curate": ("icefloe.cli.curate", "Accept or reject exposures by rules and by hand."),
     "report": ("icefloe.cli.report", "Write one self-contained HTML page about a session."),
     "export": ("icefloe.cli.export", "Write a session's results for other programs."),

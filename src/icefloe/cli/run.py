@@ -24,6 +24,12 @@ __all__ = ["command"]
     A session that does not exist is made, if FILES are given. Options that are given are written
     into its icefloe.toml.
 
+    With --watch FILES are patterns that are watched: movies are done as they come, until Ctrl-C or
+    --until-quiet (docs/live.md). Without FILES those of the last time are watched.
+
+    With --test-on N nothing in the session changes: the given settings are tried on N of its
+    exposures, and old and new results are shown side by side. --adopt takes them over.
+
     An exposure that fails is recorded with its reason and the others go on; the exit status is 0
     if the run came to its end, and 1 if it could not (a full disk, a gain that cannot be read).
     """,
@@ -32,6 +38,35 @@ __all__ = ["command"]
 @project_option
 @session_options
 @click.option("--retry-failed", is_flag=True, help="Try again what failed before.")
+@click.option("--watch", is_flag=True, help="Go on and do movies as they come.")
+@click.option(
+    "--until-quiet",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MINUTES",
+    help="With --watch: end when no movie came for so long.",
+)
+@click.option(
+    "--order",
+    type=click.Choice(["newest", "oldest"]),
+    default="newest",
+    show_default=True,
+    help="With --watch: which movie comes first.",
+)
+@click.option(
+    "--poll",
+    type=click.FloatRange(0.1, 3600),
+    default=5.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --watch: time between two looks.",
+)
+@click.option(
+    "--test-on",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Try the given settings on N exposures, beside the session.",
+)
+@click.option("--adopt", is_flag=True, help="Take over the settings of the last --test-on.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu or cuda:N.")
 @click.option(
     "--threads",
@@ -46,11 +81,18 @@ def command(
     project: Path,
     changes: dict[str, dict[str, Any]],
     retry_failed: bool,
+    watch: bool,
+    until_quiet: float | None,
+    order: str,
+    poll: float,
+    test_on: int | None,
+    adopt: bool,
     device: str,
     threads: int,
     workers: WorkerChoice,
 ) -> None:
     """Add the files, run, and say what came of it."""
+    _check_options(watch, until_quiet, test_on, adopt, files, changes)
     from icefloe.cli.progress import RunDisplay
     from icefloe.engine import Session, expand_inputs, register, run_session
     from icefloe.engine.setup import open_or_create
@@ -58,6 +100,29 @@ def command(
 
     set_threads(threads)
     resolved = resolve_device(device)
+    if test_on is not None:
+        from icefloe.cli.trial import show_trial
+
+        show_trial(project, changes, test_on, resolved)
+        return
+    if adopt:
+        from icefloe.engine.trial import adopted_changes
+
+        changes = adopted_changes(project)
+    if watch:
+        from icefloe.cli.watch import watch_session
+
+        watch_session(
+            project,
+            files,
+            changes,
+            retry_failed=retry_failed,
+            device=resolved,
+            order=order,
+            poll=poll,
+            until_quiet=until_quiet,
+        )
+        return
     paths = expand_inputs(files)  # before anything is made, in case they are mistyped
     opened, settings = open_or_create(project, changes, may_create=bool(files))
     session = Session(opened, settings, resolved)
@@ -71,3 +136,21 @@ def command(
     ):
         summary = run_session(session, observer=display, retry_failed=retry_failed, pool=pool)
     display.summarise(summary)
+
+
+def _check_options(
+    watch: bool,
+    until_quiet: float | None,
+    test_on: int | None,
+    adopt: bool,
+    files: tuple[str, ...],
+    changes: dict[str, dict[str, Any]],
+) -> None:
+    if until_quiet is not None and not watch:
+        raise click.UsageError("--until-quiet needs --watch")
+    if test_on is not None and (watch or adopt or files):
+        raise click.UsageError("--test-on goes with settings, not with files, --watch or --adopt")
+    if test_on is not None and not changes:
+        raise click.UsageError("--test-on needs settings to try, such as --set pick.threshold=4")
+    if adopt and changes:
+        raise click.UsageError("--adopt takes the settings of the last --test-on; give no others")

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from icefloe.engine import Session
+    from icefloe.engine.plan import Recorded
     from icefloe.project import ExposureRecord
 
 __all__ = ["command"]
@@ -32,23 +35,28 @@ _FIGURES: tuple[tuple[str, str, tuple[str, ...], float, str], ...] = (
 @click.option("--all-failures", is_flag=True, help="List every failure, not the first 20.")
 def command(directory: Path, all_failures: bool) -> None:
     """Print the table of stages, medians and failures."""
+    from icefloe.curation.indexed import session_index
     from icefloe.engine import Session
-    from icefloe.engine.gain_check import read_gain_warning
-    from icefloe.project import load_records
+    from icefloe.engine.gain_check import read_gain_warnings
 
     session = Session.open(directory)
     off = session.stages_off()
-    records = load_records(session.project, without=off)
+    with session_index(session.project, lambda text: click.echo(text, err=True)) as index:
+        recorded = index.stages()
+        records = index.records(without=off, stages=recorded)
     click.echo(f"{session.project.root}: {len(records)} exposures")
     if not records:
         return
-    _print_stages(session)
+    _print_stages(session, recorded)
     if off:
-        click.echo("Picking and extraction are off: no particle diameter is set (pick.diameter).")
+        click.echo(f"Picking and extraction are off: {session.why_no_picking()}.")
+    elif session.settings.pick.method == "auto":
+        from icefloe.cli.progress import describe_reference
+
+        click.echo(describe_reference(session))
     _print_medians(records)
     _print_curation(session, records)
-    warning = read_gain_warning(session)
-    if warning is not None:
+    for warning in read_gain_warnings(session):
         click.echo(f"\nWARNING: {warning}")
     unusable = sum(r.ctf is None and "ctf" in r.numbers for r in records)
     if unusable:
@@ -63,11 +71,11 @@ def command(directory: Path, all_failures: bool) -> None:
             click.echo(f"  and {len(failures) - len(shown)} more (--all-failures)")
 
 
-def _print_stages(session: Session) -> None:
+def _print_stages(session: Session, recorded: Mapping[str, Recorded]) -> None:
     from icefloe.engine.overview import count_states
     from icefloe.project import STAGES
 
-    counts = count_states(session)
+    counts = count_states(session, recorded=recorded)
     columns = ("done", "failed", "stale", "waiting")
     click.echo(f"\n{'stage':<10}" + "".join(f"{c:>9}" for c in columns))
     for stage in STAGES:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from icefloe.engine.executor import record_lost
-from icefloe.engine.gain_check import GainCheck, check_gain
+from icefloe.engine.executor import Ended
+from icefloe.engine.gain_check import check_gains
 from icefloe.engine.pool import Feed, ListFeed, Lost, WorkerPool
+from icefloe.engine.runner import record_lost
 from icefloe.engine.worker import DEFAULT_STAGES, ExposureTask
 
 if TYPE_CHECKING:
-    from icefloe.engine.executor import Observer
     from icefloe.engine.session import Session
     from icefloe.engine.stage import Stage
     from icefloe.project import Failure
 
-__all__ = ["run_in_pool"]
+__all__ = ["PoolCrew"]
 
 # Of where a worker hung.
 _PLACE_LINES = 12
@@ -27,79 +27,111 @@ _PLACE_LINES = 12
 _LOOKS = 8
 
 
-def run_in_pool(
-    session: Session,
-    stages: Sequence[Stage],
-    items: Sequence[tuple[str, str]],
-    pool: WorkerPool,
-    observer: Observer | None = None,
-    retry_failed: bool = False,
-) -> Iterator[tuple[str, Failure | None, float]]:
-    """Yield name, first failure and seconds of each exposure, in the order in which they end.
+@dataclass
+class PoolCrew:
+    """Workers as those who do a run's exposures.
 
-    Raises
-    ------
-    IcefloeError
-        What a worker met that every other one would meet: a full disk, a gain that cannot be read.
+    Attributes
+    ----------
+    session, stages
+        What is done.
+    pool
+        The workers, entered.
+    run_id
+        Returns what the sidecars name the run by; asked for when there is something to do.
+    retry_failed
+        Do failed stages again.
     """
-    tasks = [
-        ExposureTask(
-            project=str(session.project.root),
+
+    session: Session
+    stages: Sequence[Stage]
+    pool: WorkerPool
+    run_id: Callable[[], str]
+    retry_failed: bool = False
+    _gains: Future[list[str]] | None = None
+    _gains_asked: bool = False
+    _lost: dict[str, Failure] = field(default_factory=dict)
+
+    def run(self, items: Sequence[tuple[str, str]]) -> Iterator[Ended]:
+        """Do exposures; yield them as they end.
+
+        Raises
+        ------
+        IcefloeError
+            What a worker met that every other one would meet: a full disk, an unreadable gain.
+        """
+        self.check_gains(items)
+        for ended in self.follow(ListFeed([self.task(*item) for item in items])):
+            if ended is not None:
+                yield ended
+
+    def task(self, name: str, listed: str) -> ExposureTask:
+        """Return the task for an exposure."""
+        return ExposureTask(
+            project=str(self.session.project.root),
             name=name,
             listed=listed,
-            device=pool.device,
-            threads=pool.threads,
-            retry_failed=retry_failed,
-            limit=pool.limit,
-            stages=pool.stages,
+            device=self.pool.device,
+            threads=self.pool.threads,
+            retry_failed=self.retry_failed,
+            limit=self.pool.limit,
+            stages=self.pool.stages,
+            run_id=self.run_id(),
         )
-        for name, listed in items
-    ]
-    gain = _gain_check(session, items, pool)
-    feed: Feed = ListFeed(tasks)
-    lost: dict[str, Failure] = {}
-    for outcome in pool.run(feed):
-        if gain is not None and gain.done():
-            if observer is not None and gain.exception() is None and gain.result() is not None:
-                observer.warned(str(gain.result()))
-            gain = None
-        if outcome is None:
-            continue
-        if isinstance(outcome, Lost):
-            task = outcome.task
-            failure = record_lost(
-                session,
-                stages,
-                task.name,
-                task.listed,
-                kind="WorkerLost",
-                message=_why(outcome, Path(task.project), pool.limit),
-                retry_failed=retry_failed and task.name not in lost,
-            )
-            if failure is not None:
-                # Stages that do not need the one that failed are still to be done.
-                lost.setdefault(task.name, failure)
-                feed.put(replace(task, retry_failed=False))
-                continue
-            yield task.name, lost.get(task.name), 0.0
-            continue
-        if outcome.ending is not None:
-            raise outcome.ending
-        yield outcome.name, lost.get(outcome.name, outcome.failure), outcome.seconds
 
+    def follow(self, feed: Feed) -> Iterator[Ended | None]:
+        """Give out what the feed has, and yield what ended; None now and then meanwhile."""
+        for outcome in self.pool.run(feed):
+            if outcome is None:
+                yield None
+            elif isinstance(outcome, Lost):
+                ended = self._give_up(outcome, feed)
+                if ended is not None:
+                    yield ended
+            elif outcome.ending is not None:
+                raise outcome.ending
+            else:
+                failure = self._lost.pop(outcome.name, outcome.failure)
+                yield Ended(outcome.name, failure, outcome.seconds, outcome.recorded)
 
-def _gain_check(
-    session: Session, items: Sequence[tuple[str, str]], pool: WorkerPool
-) -> Future[str | None] | None:
-    """Let a worker look at the first movies, unless that was done before."""
-    # Sessions of tests may have other stages, which know no movies.
-    if pool.stages != DEFAULT_STAGES or GainCheck.start(session).verdict is not None:
+    def check_gains(self, items: Sequence[tuple[str, str]]) -> None:
+        """Let a worker look at the first movies, once; `news` tells what it found."""
+        # Other stages, as tests have them, know no movies.
+        if not self._gains_asked and items and self.pool.stages == DEFAULT_STAGES:
+            self._gains_asked = True
+            project = str(self.session.project.root)
+            self._gains = self.pool.submit(check_gains, project, list(items[:_LOOKS]))
+
+    def news(self) -> list[str]:
+        """Return what the check of the gains found."""
+        if self._gains is None or not self._gains.done():
+            return []
+        gains, self._gains = self._gains, None
+        return [] if gains.exception() is not None else gains.result()
+
+    def _give_up(self, outcome: Lost, feed: Feed) -> Ended | None:
+        """Record a task that no worker survived; None if other stages are still to be done."""
+        task = outcome.task
+        failure = record_lost(
+            self.session,
+            self.stages,
+            task.name,
+            task.listed,
+            kind="WorkerLost",
+            message=_why(outcome, self.pool.limit),
+            retry_failed=task.retry_failed,
+            run_id=task.run_id,
+        )
+        if failure is None:
+            return Ended(task.name, self._lost.pop(task.name, None), 0.0)
+        # Stages that do not need the one that failed.
+        self._lost.setdefault(task.name, failure)
+        feed.put(replace(task, retry_failed=False))
         return None
-    return pool.submit(check_gain, str(session.project.root), list(items[:_LOOKS]))
 
 
-def _why(lost: Lost, project: Path, limit: float) -> str:
-    hang = project / "exposures" / lost.task.name / ".hang.txt"
+def _why(lost: Lost, limit: float) -> str:
+    hang = Path(lost.task.project) / "exposures" / lost.task.name / ".hang.txt"
     try:
         # One part a thread; the last one is the thread that works, its innermost call first.
         last = hang.read_text(encoding="utf-8").rstrip().rpartition("\n\n")[2]

@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
@@ -24,7 +24,7 @@ from icefloe.errors import IcefloeError
 from icefloe.project.records import Failure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from icefloe.engine.session import Session
     from icefloe.engine.stage import Stage
@@ -54,6 +54,8 @@ class ExposureTask:
         Seconds after which the worker ends itself, since it hangs; 0 means never.
     stages
         ``module:name`` of the stages.
+    run_id
+        What the sidecars name the run by.
     """
 
     project: str
@@ -64,6 +66,7 @@ class ExposureTask:
     retry_failed: bool = False
     limit: float = 0.0
     stages: str = DEFAULT_STAGES
+    run_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,8 @@ class ExposureResult:
         Largest memory of that worker so far, GB.
     ending
         An error that every further exposure would meet, too: the run ends with it.
+    recorded
+        When each stage was recorded, s since 1970 by the worker's clock.
     """
 
     name: str
@@ -93,6 +98,7 @@ class ExposureResult:
     pid: int
     peak_memory: float
     ending: IcefloeError | None = None
+    recorded: Mapping[str, float] = field(default_factory=dict)
 
 
 _SESSIONS: dict[tuple[str, str, int], Session] = {}
@@ -100,7 +106,7 @@ _SESSIONS: dict[tuple[str, str, int], Session] = {}
 
 def run_task(task: ExposureTask) -> ExposureResult:
     """Do a task; called in a worker."""
-    from icefloe.engine.executor import ExposureRunner
+    from icefloe.engine.runner import Runner
     from icefloe.fourier import set_threads
 
     end_with_parent()
@@ -108,6 +114,7 @@ def run_task(task: ExposureTask) -> ExposureResult:
     failure: Failure | None = None
     ending: IcefloeError | None = None
     log: TextIO | None = None
+    recorded: dict[str, float] = {}
     try:
         set_threads(task.threads)
         session = _session(task)
@@ -116,7 +123,13 @@ def run_task(task: ExposureTask) -> ExposureResult:
             # Runs in a thread of its own that needs no lock of the interpreter, so it also ends a
             # worker that hangs in compiled code.
             faulthandler.dump_traceback_later(task.limit, exit=True, file=log or sys.stderr)
-        runner = ExposureRunner(session, load_stages(task.stages), retry_failed=task.retry_failed)
+        runner = Runner(
+            session,
+            load_stages(task.stages),
+            retry_failed=task.retry_failed,
+            run_id=lambda: task.run_id,
+            recorded=lambda _, stage: recorded.update({stage: time.time()}),
+        )
         failure = runner.run(runner.prepare(task.name, task.listed), task.listed)
     except IcefloeError as error:
         # What only concerns this exposure was recorded as its failure.
@@ -136,6 +149,7 @@ def run_task(task: ExposureTask) -> ExposureResult:
         pid=os.getpid(),
         peak_memory=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         ending=ending,
+        recorded=recorded,
     )
 
 

@@ -25,6 +25,7 @@ from icefloe.report.summary import (
     select_panels,
     state_counts,
 )
+from icefloe.report.workflow import session_methods
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -98,6 +99,7 @@ def build_report(project: Project, *, panel_limit: int = PANEL_LIMIT) -> str:
         curated=None if curation is None else _curated(curation),
         version=__version__,
         rows=rows,
+        methods=session_methods(project) if rows else None,
         counts=state_counts(rows),
         highlights=_highlights(rows),
         facts=facts(rows),
