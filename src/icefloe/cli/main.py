@@ -18,6 +18,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("icefloe.cli.init", "Make a session directory with its settings file."),
     "run": ("icefloe.cli.run", "Process a session: all stages for every exposure."),
     "status": ("icefloe.cli.status", "Show what of a session is done, waiting or failed."),
+    "reference": ("icefloe.cli.reference", "Show or replace what a session picks with."),
     "curate": ("icefloe.cli.curate", "Accept or reject exposures by rules and by hand."),
     "report": ("icefloe.cli.report", "Write one self-contained HTML page about a session."),
     "export": ("icefloe.cli.export", "Write a session's results for other programs."),

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from icefloe._types import AnyArray
+from icefloe._types import AnyArray, BoolArray
+from icefloe.report.figures.picks import mask_outline
 from icefloe.report.figures.svg import Sheet, fmt, format_number
 from icefloe.report.figures.values import array, number
 
@@ -50,6 +51,7 @@ def micrograph(
     pixel_size: float | None,
     picks: Mapping[str, Any] | None = None,
     *,
+    mask: BoolArray | None = None,
     title: str = "Micrograph",
 ) -> bytes:
     """Return a micrograph with its picks as circles of their diameter, and a scale bar.
@@ -64,6 +66,8 @@ def micrograph(
         Of the micrograph, A.
     picks
         Numbers of the picking stage: `y`, `x` in pixels and `diameter`, A, of each.
+    mask
+        (my, mx) over the whole micrograph, True where nothing is picked; outlined.
     title
         Text for people who do not see it.
     """
@@ -85,6 +89,11 @@ def micrograph(
         )
     else:
         sheet.rectangle("frame", 0.5, 0.5, width - 1, height - 1)
+    if mask is not None and mask.any():
+        outline = mask_outline(mask, height, width)
+        sheet.raw(
+            f'<path class="picks" fill="none" stroke="#ffa630" stroke-width="2" d="{outline}"/>'
+        )
     if picks:
         circles = _circles(picks, fit, pixel_size)
         sheet.raw(
