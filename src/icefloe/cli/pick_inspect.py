@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,10 +93,12 @@ def inspect(
         raise SettingsError(f"{project or picks} has no picks", "picked micrographs")
     output_directory(target)
     shown = [load[i]() for i in _spread(len(load), count)]
-    items = [_inspected(found) for found in shown]
+    png = {found.name: _preview(found) for found in shown}
+    items = [_inspected(found, png[found.name]) for found in shown]
     sheets = _sheets(shown)
     for item in items:
-        for name, svg in micrograph_figures(item).items():
+        # As files they hold a PNG: other programs do not read WebP within SVG.
+        for name, svg in micrograph_figures(replace(item, picture=png[item.name])).items():
             write_bytes(target / f"{item.name}_{name}.svg", svg)
     for sheet, name in zip(sheets, ("accepted", "borderline", "rejected"), strict=True):
         _write_png(target / f"windows_{name}.png", sheet)
@@ -144,14 +147,32 @@ def _spread(n: int, count: int) -> list[int]:
     return list(dict.fromkeys(places))
 
 
-def _inspected(found: Candidates) -> InspectedMicrograph:
+def _preview(found: Candidates) -> bytes:
+    """Return a PNG of a micrograph."""
+    import io
+
+    from PIL import Image
+
     from icefloe.engine.preview import micrograph_preview
+
+    out = io.BytesIO()
+    picture = micrograph_preview(found.image, found.pixel_size, 640)
+    Image.fromarray(picture).save(out, "PNG", optimize=True)
+    return out.getvalue()
+
+
+def _inspected(found: Candidates, png: bytes) -> InspectedMicrograph:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
     from icefloe.report.figures import to_webp
     from icefloe.report.picks_page import InspectedMicrograph
 
     return InspectedMicrograph(
         name=found.name,
-        picture=to_webp(micrograph_preview(found.image, found.pixel_size, 640), 70),
+        picture=to_webp(np.asarray(Image.open(io.BytesIO(png))), 70),
         shape=(found.image.shape[0], found.image.shape[1]),
         pixel_size=found.pixel_size,
         numbers=found.numbers,

@@ -69,9 +69,12 @@ def _window(found: _Pictured, index: int) -> FloatArray:
     half = max(4, round(0.5 * _REACH * float(numbers["diameter"][index]) / found.pixel_size))
     y, x = round(float(numbers["y"][index])), round(float(numbers["x"][index]))
     ny, nx = found.image.shape
-    rows = np.clip(np.arange(y - half, y + half), 0, ny - 1)
-    columns = np.clip(np.arange(x - half, x + half), 0, nx - 1)
-    window = Image.fromarray(np.asarray(found.image[np.ix_(rows, columns)], dtype=np.float32))
+    top, bottom = max(y - half, 0), min(y + half, ny)
+    left, right = max(x - half, 0), min(x + half, nx)
+    part = np.asarray(found.image[top:bottom, left:right], dtype=np.float32)
+    # Beyond the border stands the mean of what is there.
+    around = ((top - y + half, y + half - bottom), (left - x + half, x + half - right))
+    window = Image.fromarray(np.pad(part, around, constant_values=float(part.mean())))
     # About 24 pixels a window take out the noise; then it is enlarged smoothly.
     coarse = window.resize((24, 24), Image.Resampling.BOX)
     return np.asarray(coarse.resize((_SIDE, _SIDE), Image.Resampling.BICUBIC), dtype=np.float64)

@@ -41,8 +41,9 @@ def to_webp(image: AnyArray, quality: int = 60) -> bytes:
 
 
 def picture(data: bytes) -> str:
-    """Return WebP bytes as the address of an inlined image."""
-    return "data:image/webp;base64," + base64.b64encode(data).decode()
+    """Return WebP or PNG bytes as the address of an inlined image."""
+    kind = "png" if data.startswith(b"\x89PNG") else "webp"
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode()
 
 
 def micrograph(
@@ -59,7 +60,7 @@ def micrograph(
     Parameters
     ----------
     image
-        WebP, row 0 on top.
+        WebP or PNG, row 0 on top.
     shape
         (ny, nx) of the micrograph in pixels; picks need it.
     pixel_size

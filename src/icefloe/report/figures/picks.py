@@ -181,7 +181,7 @@ def score_contrast(
         x,
         184,
         [(t, format_number(t)) for t in ticks(x.low, top, 6)],
-        "contrast; of usual picks about 1",
+        "contrast (usual picks: 1)",
     )
     beyond = int((np.abs(c) > top).sum())
     text = f"{int(kept.sum())} picked" + (f"; {beyond} beyond the scale" if beyond else "")
