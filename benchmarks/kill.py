@@ -2,7 +2,7 @@
 
     python benchmarks/kill.py [--kills 10] [--movies 6] [--size 512] [--seed 1]
 
-A small simulated session is run once undisturbed. A second one is killed and started again as
+A small simulated session is run once undisturbed, with templates made from its first exposures. A second one is killed and started again as
 often as asked; then every file that a user opens must have the same bytes in both, and nothing
 that was finished before a kill may have been done again.
 """
@@ -83,6 +83,8 @@ def make_movies(directory: Path, movies: int, size: int, frames: int) -> list[st
         str(directory / "movie_*.tiff"),
         *("--pixel-size", "1.5", "--dose-per-frame", "8", "--cs", "2.7"),
         *("--gain", str(directory / "gain.mrc"), "--diameter", "120", "--box", "96"),
+        # Templates are made half-way, and what was done before them is picked then.
+        *("--set", f"pick.reference_exposures={max(1, movies // 2)}"),
         *("--device", "cpu"),
     ]
 
