@@ -12,6 +12,7 @@ import pytest
 from icefloe.engine import Session, register, run_session
 from icefloe.engine.settings import SessionSettings
 from icefloe.formats import read_mrc, read_star, write_mrc
+from icefloe.formats.star import StarTable, write_star
 from icefloe.project import Project, load_records, read_settings, write_settings
 from icefloe.scoring import score_picks
 from icefloe.simulate import SimulationSettings, simulate_micrograph
@@ -21,6 +22,15 @@ PIXEL, DIAMETER = 2.0, 120.0
 GOOD = ("m2", "m3", "m4", "m5")
 CHOICES = ["--set", "pick.reference_exposures=3", "--set", "pick.reference_micrographs=2"]
 FACTS = ["--pixel-size", PIXEL, "--device", "cpu", "--set", "extract.max_defocus=10000"]
+# A quicker search for the CTF.
+FACTS += [
+    "--set",
+    "ctf.local=off",
+    "--set",
+    "ctf.defocus_min=9000",
+    "--set",
+    "ctf.defocus_max=24000",
+]
 
 
 @pytest.fixture(scope="module")
@@ -219,6 +229,29 @@ class TestReplaced:
         (session / "picks" / "masks").rmdir()
         again(session)
         assert contents(session) == contents(finished)
+
+
+class TestExport:
+    def test_class_and_angle_of_the_picks_reach_the_particles(self, session: Path) -> None:
+        path = session / "picks" / "m2_picks.star"
+        (table,) = read_star(path).values()
+        n = len(table)
+        columns = {
+            **table.columns,
+            "rlnClassNumber": np.arange(1, n + 1),
+            "rlnAnglePsi": np.linspace(0, 90, n),
+        }
+        write_star(path, {"": StarTable(columns)})
+        assert icefloe("export", "relion", "--project", session) == 0
+        particles = read_star(session / "relion" / "particles.star")["particles"]
+        names = [str(v) for v in particles["rlnMicrographName"]]
+        own = np.array([name.endswith("m2.mrc") for name in names])
+        kept = load_records(Project.open(session))[1].numbers["extract"]["kept"]
+        classes = np.asarray(particles["rlnClassNumber"], dtype=int)
+        assert classes[own].tolist() == [i + 1 for i in kept]
+        assert not classes[~own].any()
+        psi = np.asarray(particles["rlnAnglePsi"], dtype=float)[own]
+        np.testing.assert_allclose(psi, np.linspace(0, 90, n)[kept], atol=1e-4)
 
 
 class TestInspect:
