@@ -76,7 +76,8 @@ class PickSettings(BaseModel):
         default=4,
         ge=1,
         le=50,
-        description="How many of them, spread evenly, the reference is made from.",
+        description="How many of them, spread evenly, the reference is made from; all of them if "
+        "these hold too few particles.",
     )
     templates: str | None = Field(
         default=None,
