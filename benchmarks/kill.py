@@ -114,7 +114,7 @@ def run(
     from icefloe.project import Project, load_records
     from icefloe.project.verify import verify_project
 
-    program = [sys.executable, str(_SLOW), "0.05"] if light else [sys.executable, "-m", "icefloe"]
+    program = [sys.executable, str(_SLOW), "0.2"] if light else [sys.executable, "-m", "icefloe"]
     if light:
         options = make_texts(work / "raw", movies)
     else:
