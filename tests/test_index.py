@@ -232,6 +232,16 @@ class TestDamage:
             assert index.dump() == expected
         assert told == []
 
+    def test_damage_that_is_found_late(self, project: Project) -> None:
+        with open_index(project) as index, index.connection:
+            index.connection.execute("UPDATE stages SET numbers = '{' WHERE stage = 'ctf'")
+        told: list[str] = []
+        for _ in range(2):
+            with open_index(project, told.append) as index:
+                assert index.records() == load_figures(project)
+        assert len(told) == 1
+        assert "made again" in told[0]
+
     def test_where_it_cannot_be_written_it_is_made_in_memory(
         self, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
