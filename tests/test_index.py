@@ -27,7 +27,7 @@ from test_engine import _Bench
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    made = make_session(tmp_path / "s", 8)
+    made = make_session(tmp_path / "s", 8, preview=32)
     made.settings_file.write_text("schema = 1\n")
     return made
 
