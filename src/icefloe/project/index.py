@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,8 @@ from icefloe.project.sidecar import Sidecar
 
 __all__ = ["SCHEMA", "Index", "index_path", "open_index"]
 
-SCHEMA = 1
+# Raise the number when what stands in a column changes; columns and stages count by themselves.
+SCHEMA = zlib.crc32("\n".join(("1", *TABLES, *VIEWS)).encode()) & 0x7FFFFFFF
 _COMMIT_EVERY = 1000  # exposures; a rebuild that is killed goes on from there
 # Primary result codes of a file that is no index, or one that was damaged.
 _DAMAGED = {
@@ -125,7 +127,7 @@ class Index:
         try:
             version = self._value("PRAGMA user_version")
             if version not in (0, SCHEMA) or (version == 0 and self._value(_COUNT_TABLES)):
-                raise _NewerOrDamagedError(f"has schema {version} instead of {SCHEMA}")
+                raise _NewerOrDamagedError("is of another version")
             self.journal_mode = self._choose_journal(path)
             if version == 0:
                 with self.connection:
