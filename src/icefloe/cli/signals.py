@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a live run in an orderly way, within seconds."""
+"""Ends a command cleanly when the system or a person asks for it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,55 @@ from types import FrameType
 
 import click
 
-__all__ = ["StopRequest", "stop_on_signals"]
+__all__ = ["StopRequest", "StoppedError", "ask_on_signals", "stop_on_signals"]
 
 # What is being computed may be finished within this time; then it is rolled back, s.
 _GRACE = 5.0
 _AGAIN = 1.0
+
+
+class StoppedError(KeyboardInterrupt):
+    """The process was asked to end, by SIGTERM or because its terminal went away.
+
+    Attributes
+    ----------
+    status
+        The exit status that shells expect, 128 and the signal's number.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.status = 128 + number
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP raise `StoppedError` in the block, as Ctrl-C does already.
+
+    So what is half written is removed and the end of the run recorded; without it the process
+    would end on the spot. A second signal does that.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    numbers = [
+        number
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        # nohup has the second one ignored, and means it.
+        if signal.getsignal(number) is signal.SIG_DFL
+    ]
+    for number in numbers:
+        signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    signal.signal(number, signal.SIG_DFL)
+    raise StoppedError(number)
 
 
 class StopRequest:
@@ -29,7 +73,7 @@ class StopRequest:
 
 
 @contextmanager
-def stop_on_signals(grace: float = _GRACE) -> Iterator[StopRequest]:
+def ask_on_signals(grace: float = _GRACE) -> Iterator[StopRequest]:
     """Turn signals into a request to stop while the block runs.
 
     The first asks; `grace` seconds later, or at a second one, `KeyboardInterrupt` is raised where
