@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from icefloe.cli.live_display import LiveDisplay
-from icefloe.cli.signals import stop_on_signals
+from icefloe.cli.signals import ask_on_signals
 from icefloe.engine import Outcome, Session, Work, register, run_session
 from icefloe.engine.alarms import AlarmEvent
 from icefloe.engine.disk_space import DiskSpace
@@ -27,6 +27,9 @@ from icefloe.formats.mrc import write_mrc
 from icefloe.project import load_records
 from icefloe.project.live_log import read_entries
 from icefloe.project.live_state import read_state
+from icefloe.project.lock import is_locked
+from icefloe.report.summary import live_facts
+from session_tools import icefloe
 
 
 @dataclass
@@ -157,6 +160,14 @@ def test_movies_are_done_as_they_come_until_it_is_quiet(bench, capsys):
     said = capsys.readouterr().err
     assert said.count("not whole yet") >= 2
     assert "after its file was whole" in said
+    assert icefloe("status", bench.root) == 0
+    told = capsys.readouterr().out
+    assert "Live run (ended): picks 0 s after the file (9 of 10 within 0 s)" in told
+    assert "not whole: " in told
+    assert [f.label for f in live_facts(bench.session.project)] == [
+        "Picks after the movie was whole",
+        "Throughput of the live run",
+    ]
 
 
 def test_the_same_again_finds_nothing_to_do_and_takes_what_is_new(bench):
@@ -220,7 +231,7 @@ def test_a_stage_that_takes_too_long_is_rolled_back(bench):
 
     bench.stages[1].act = slow
     begin = time.monotonic()
-    with stop_on_signals(grace=0.2) as stop:
+    with ask_on_signals(grace=0.2) as stop:
         bench.run(stop=stop, quiet_minutes=None)
     assert time.monotonic() - begin < 10
     assert stop.signal == signal.SIGTERM
@@ -239,7 +250,7 @@ def test_ctrl_c_twice_does_not_wait(bench):
 
     bench.stages[1].act = slow
     begin = time.monotonic()
-    with stop_on_signals(grace=60) as stop:
+    with ask_on_signals(grace=60) as stop:
         bench.run(stop=stop, quiet_minutes=None)
     assert time.monotonic() - begin < 10
 
@@ -281,6 +292,16 @@ def test_a_batch_run_ends_before_the_disk_is_full(tmp_path):
     with pytest.raises(DiskFullError, match="nearly full"):
         run_session(bench.session, stages=bench.stages)
     assert bench.log == []
+
+
+def test_another_process_sees_that_it_runs(bench):
+    seen = []
+    bench.movie("m")
+    bench.stages[1].act = lambda work: seen.append(is_locked(bench.session.project))
+    assert not is_locked(bench.session.project)
+    bench.run()
+    assert seen == [True]
+    assert not is_locked(bench.session.project)
 
 
 def test_alarms_go_with_the_exposures(tmp_path):

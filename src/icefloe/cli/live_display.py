@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from icefloe.engine import RunSummary, Session
     from icefloe.engine.alarms import AlarmEvent
     from icefloe.project import Failure
-    from icefloe.project.live_log import LiveEntry, LiveFigures
+    from icefloe.project.live_log import LiveEntry
     from icefloe.project.live_state import LiveState
 
-__all__ = ["LiveDisplay", "figures_text"]
+__all__ = ["LiveDisplay"]
 
 
 class LiveDisplay(RunDisplay):
@@ -65,7 +65,7 @@ class LiveDisplay(RunDisplay):
         """Print the exposure's line."""
         from rich.markup import escape
 
-        from icefloe.project.live_log import live_figures
+        from icefloe.project.live_log import figures_text, live_figures
 
         self._seen.add(name)
         if failure is not None:
@@ -84,7 +84,7 @@ class LiveDisplay(RunDisplay):
 
     def summarise(self, summary: RunSummary) -> None:
         """Print what the run came to."""
-        from icefloe.project.live_log import live_figures
+        from icefloe.project.live_log import figures_text, live_figures
 
         failures = {**summary.known_failures, **summary.failures}
         text = f"{summary.ran} exposures done in {duration(summary.seconds)}"
@@ -105,16 +105,3 @@ class LiveDisplay(RunDisplay):
             self._print(f"[bold red]ALARM[/]: {escape(event.message)}")
         else:
             self._print(f"[green]alarm {escape(event.message)}[/]")
-
-
-def figures_text(figures: LiveFigures) -> str:
-    """Return latency and throughput in a few words."""
-    parts = []
-    if figures.latency is not None and figures.slow is not None:
-        parts.append(
-            f"picks {duration(figures.latency)} after the file (9 of 10 within "
-            f"{duration(figures.slow)})"
-        )
-    if figures.per_hour is not None:
-        parts.append(f"{figures.per_hour:.0f} exposures an hour")
-    return ", ".join(parts)

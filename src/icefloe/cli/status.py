@@ -55,6 +55,7 @@ def command(directory: Path, all_failures: bool) -> None:
 
         click.echo(describe_reference(session))
     _print_medians(records)
+    _print_live(session)
     _print_curation(session, records)
     for warning in read_gain_warnings(session):
         click.echo(f"\nWARNING: {warning}")
@@ -69,6 +70,33 @@ def command(directory: Path, all_failures: bool) -> None:
             click.echo(f"  {name}  {failure.stage}: {failure.message}")
         if len(shown) < len(failures):
             click.echo(f"  and {len(failures) - len(shown)} more (--all-failures)")
+
+
+def _print_live(session: Session) -> None:
+    """Say how a live run keeps up, and what is wrong."""
+    from icefloe.project.live_log import figures_text, live_figures, read_entries
+    from icefloe.project.live_state import read_state
+    from icefloe.project.lock import is_locked
+
+    state = read_state(session.project)
+    if state is None:
+        return
+    running = state.running and is_locked(session.project)
+    figures = live_figures(read_entries(session.project))
+    text = "Live run at work" if running else "Live run (ended)"
+    if figures is not None and figures_text(figures):
+        text += f": {figures_text(figures)}"
+    if state.waiting:
+        text += f"; {state.waiting} wait"
+    click.echo(f"\n{text}")
+    if running:
+        click.echo(f"  watching {', '.join(state.patterns)}")
+    if state.paused:
+        click.echo(f"  paused: {state.paused}")
+    for message in state.alarms.values():
+        click.echo(f"  ALARM: {message}")
+    for path, reason in state.incomplete.items():
+        click.echo(f"  not whole: {reason if path in reason else f'{path}: {reason}'}")
 
 
 def _print_stages(session: Session, recorded: Mapping[str, Recorded]) -> None:

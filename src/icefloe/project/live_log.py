@@ -10,7 +10,14 @@ from dataclasses import asdict, dataclass, fields
 from icefloe.formats.jsonl import append_lines, read_lines
 from icefloe.project.layout import Project
 
-__all__ = ["LiveEntry", "LiveFigures", "append_entry", "live_figures", "read_entries"]
+__all__ = [
+    "LiveEntry",
+    "LiveFigures",
+    "append_entry",
+    "figures_text",
+    "live_figures",
+    "read_entries",
+]
 
 _FILE = "live.jsonl"
 # Throughput is that of the exposures done last.
@@ -118,3 +125,20 @@ def live_figures(entries: Sequence[LiveEntry]) -> LiveFigures | None:
         waited=statistics.median(e.taken - e.complete for e in fresh) if fresh else None,
         per_hour=3600 * (len(last) - 1) / span if span > 0 else None,
     )
+
+
+def figures_text(figures: LiveFigures) -> str:
+    """Return latency and throughput in a few words; empty if there is none."""
+    parts = []
+    if figures.latency is not None and figures.slow is not None:
+        parts.append(
+            f"picks {_duration(figures.latency)} after the file (9 of 10 within "
+            f"{_duration(figures.slow)})"
+        )
+    if figures.per_hour is not None:
+        parts.append(f"{figures.per_hour:.0f} exposures an hour")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"

@@ -15,7 +15,7 @@ from icefloe.errors import OutputError, ProjectLockedError
 if TYPE_CHECKING:
     from icefloe.project.layout import Project
 
-__all__ = ["project_lock", "registry_lock"]
+__all__ = ["is_locked", "project_lock", "registry_lock"]
 
 
 @contextmanager
@@ -73,6 +73,18 @@ def registry_lock(project: Project) -> Iterator[None]:
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def is_locked(project: Project) -> bool:
+    """Return whether a run works on the session, as far as this machine can tell."""
+    try:
+        with project.lock_file.open("r", encoding="utf-8") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _holder(text: str) -> str:

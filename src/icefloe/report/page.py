@@ -20,6 +20,7 @@ from icefloe.report.summary import (
     QUANTITIES,
     Row,
     facts,
+    live_facts,
     micrograph_geometry,
     read_rows,
     reliable_numbers,
@@ -104,7 +105,7 @@ def build_report(project: Project, *, panel_limit: int = PANEL_LIMIT) -> str:
         methods=session_methods(project) if rows else None,
         counts=state_counts(rows),
         highlights=_highlights(rows),
-        facts=facts(rows),
+        facts=[*facts(rows), *live_facts(project)],
         failures=[row for row in rows if row.failure is not None],
         flags=[
             (flag, len(names), names[:_NAMES_SHOWN], max(0, len(names) - _NAMES_SHOWN))

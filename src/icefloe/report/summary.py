@@ -19,6 +19,7 @@ __all__ = [
     "Quantity",
     "Row",
     "facts",
+    "live_facts",
     "micrograph_geometry",
     "read_rows",
     "reliable_numbers",
@@ -257,6 +258,24 @@ def facts(rows: Sequence[Row]) -> list[Fact]:
     order += ["Amplitude contrast", "Frames", "Dose per frame", "Total dose", "Particle diameter"]
     rest = [label for label in found if label not in order]
     return [found[label] for label in order + rest if label in found]
+
+
+def live_facts(project: Project) -> list[Fact]:
+    """Return how a live run kept up; nothing without one."""
+    from icefloe.project.live_log import live_figures, read_entries
+
+    figures = live_figures(read_entries(project))
+    if figures is None:
+        return []
+    lines = []
+    if figures.latency is not None and figures.slow is not None:
+        text = f"{figures.latency:.0f} s; 9 of 10 within {figures.slow:.0f} s"
+        lines.append(Fact("Picks after the movie was whole", text))
+    if figures.per_hour is not None:
+        lines.append(
+            Fact("Throughput of the live run", f"{figures.per_hour:.0f} exposures an hour")
+        )
+    return lines
 
 
 def _fact(label: str, unit: str, digits: int, values: Sequence[float | None]) -> Fact | None:
