@@ -6,19 +6,25 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mrcfile
+import numpy as np
 import pytest
 
 import icefloe
+from icefloe.cli.live_display import LiveDisplay
 from icefloe.engine import Session, register, run_session
+from icefloe.engine.live import LiveOptions, run_live
 from icefloe.engine.pool import WorkerPool, local_config, read_config, worker_count
 from icefloe.engine.setup import open_or_create
 from icefloe.errors import DiskFullError, InputError, SettingsError
 from icefloe.project import Project, load_record
+from icefloe.project.live_log import read_entries
 from pool_stages import STAGES
 
 HERE = Path(__file__).parent
@@ -95,6 +101,61 @@ def test_full_disk_ends_the_run(pool: WorkerPool, tmp_path: Path) -> None:
     with pytest.raises(DiskFullError, match="disk is full"):
         run_session(session, stages=STAGES, pool=pool)
     assert states(session)["a"] != "done"
+
+
+def movie(directory: Path, name: str, word: str) -> None:
+    """Write a tiny micrograph whose first label is `word`, as a camera does: first under way."""
+    with mrcfile.new(directory / f"{name}.part", np.zeros((8, 8), np.float32)) as file:
+        file.header.label[0] = word
+        file.header.nlabl = 1
+    (directory / f"{name}.part").rename(directory / f"{name}.mrc")
+
+
+def test_workers_follow_a_directory(pool: WorkerPool, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    choices = {"pick": {"method": "blob", "diameter": [100.0]}}
+    project, settings = open_or_create(tmp_path / "session", choices, may_create=True)
+    session = Session(project, settings)
+
+    def arrive() -> None:
+        for name, word in {"a": "slow", "b": "poison", "c": "slow", "d": "slow"}.items():
+            movie(raw, name, word)
+            time.sleep(0.3)
+
+    camera = threading.Thread(target=arrive)
+    camera.start()
+    options = LiveOptions((str(raw / "*.mrc"),), poll_seconds=0.05, quiet_minutes=0.05)
+    display = LiveDisplay(session)
+    summary = run_live(session, options, observer=display, stages=STAGES, pool=pool)
+    camera.join()
+    assert (summary.total, summary.ran, sorted(summary.failures)) == (4, 4, ["b"])
+    assert states(session) == {"a": "done", "b": "failed", "c": "done", "d": "done"}
+    entries = {entry.name: entry for entry in read_entries(project)}
+    for name in "cd":  # the first one may have been there before the watch
+        entry = entries[name]
+        assert entry.fresh
+        assert entry.picked is not None
+        assert entry.complete <= entry.taken <= entry.picked <= entry.done + 1
+
+
+def test_stopped_workers_end_within_seconds(pool: WorkerPool, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    movie(raw, "a", "hangs")
+    choices = {"pick": {"method": "blob", "diameter": [100.0]}}
+    project, settings = open_or_create(tmp_path / "session", choices, may_create=True)
+    begin = time.monotonic()
+    options = LiveOptions((str(raw / "*.mrc"),), poll_seconds=0.05)
+    run_live(
+        Session(project, settings),
+        options,
+        observer=LiveDisplay(Session(project, settings)),
+        stages=STAGES,
+        pool=pool,
+        stop=lambda: time.monotonic() > begin + 2,
+    )
+    assert time.monotonic() < begin + 4
 
 
 def test_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:

@@ -123,9 +123,12 @@ def command(
             changes,
             retry_failed=retry_failed,
             device=resolved,
+            worker_device=device,
             order=order,
             poll=poll,
             until_quiet=until_quiet,
+            workers=workers,
+            threads=threads,
         )
         return
     paths = expand_inputs(files)  # before anything is made, in case they are mistyped

@@ -8,6 +8,8 @@ from typing import Any, Literal, cast
 
 import click
 
+from icefloe.cli.worker_options import WorkerChoice
+
 __all__ = ["watch_session"]
 
 _MAGIC = "*?["
@@ -20,9 +22,12 @@ def watch_session(
     *,
     retry_failed: bool,
     device: str,
+    worker_device: str,
     order: str,
     poll: float,
     until_quiet: float | None,
+    workers: WorkerChoice,
+    threads: int,
 ) -> None:
     """Watch, do what comes, and say what came of it."""
     from icefloe.cli.live_display import LiveDisplay
@@ -53,8 +58,14 @@ def watch_session(
         quiet_minutes=until_quiet,
     )
     display = LiveDisplay(session)
-    with ask_on_signals() as stop, display:
-        summary = run_live(session, options, observer=display, retry_failed=retry_failed, stop=stop)
+    with (
+        ask_on_signals() as stop,
+        workers.pool(opened, device=worker_device, threads=threads) as pool,
+        display,
+    ):
+        summary = run_live(
+            session, options, observer=display, retry_failed=retry_failed, stop=stop, pool=pool
+        )
     display.summarise(summary)
     if stop():
         click.echo("The same command goes on from here.", err=True)

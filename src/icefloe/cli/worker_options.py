@@ -40,6 +40,11 @@ class WorkerChoice:
     config: Path | None = None
     limit: float = 0.0
 
+    @property
+    def wanted(self) -> bool:
+        """Whether there are to be workers at all."""
+        return bool(self.count) or self.config is not None
+
     def parsl_config(self, run_directory: Path, device: str) -> Config:
         """Return the configuration; Parsl must be installed.
 
@@ -66,7 +71,7 @@ class WorkerChoice:
     @contextmanager
     def pool(self, project: Project, *, device: str, threads: int) -> Iterator[WorkerPool | None]:
         """Start the workers for the time of the block; None if all is done in this process."""
-        if not self.count and self.config is None:
+        if not self.wanted:
             yield None
             return
         import os

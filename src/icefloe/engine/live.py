@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from icefloe.engine.alarm_sinks import AlarmSinks
 from icefloe.engine.alarms import AlarmEvent, Alarms, measure_exposure
@@ -36,7 +36,10 @@ from icefloe.project.layout import natural_key
 from icefloe.project.live_log import LiveEntry, append_entry
 from icefloe.project.live_state import LiveState, write_state
 
-__all__ = ["LiveObserver", "LiveOptions", "run_live"]
+if TYPE_CHECKING:
+    from icefloe.engine.pool import WorkerPool
+
+__all__ = ["Live", "LiveObserver", "LiveOptions", "run_live", "time_of"]
 
 # Metadata may be written after their movie: one that cannot be done without them waits, s.
 _FOR_METADATA = 60.0
@@ -90,6 +93,7 @@ def run_live(
     stop: Callable[[], bool] = bool,
     space: DiskSpace | None = None,
     clock: Callable[[], float] = time.time,
+    pool: WorkerPool | None = None,
 ) -> RunSummary:
     """Watch for movies, and do all that is to be done, until it is stopped or quiet.
 
@@ -112,6 +116,8 @@ def run_live(
         Watches the disk; as the settings say by default.
     clock
         Returns s since 1970.
+    pool
+        Workers, entered; without them this process does the exposures.
 
     Raises
     ------
@@ -127,7 +133,14 @@ def run_live(
     log = RunLog(session, stages, summary)
     checks = GainChecks(session)
     runner = Runner(session, stages, observer, retry_failed, checks, lambda: log.id, stop)
-    live = _Live(session, options, observer, runner, summary, space or DiskSpace.of(session), clock)
+    space = space or DiskSpace.of(session)
+    live = Live(session, options, observer, runner, summary, space, clock)
+    if pool is not None:
+        from icefloe.engine.live_pool import PooledLive
+        from icefloe.engine.pool_run import PoolCrew
+
+        crew = PoolCrew(session, stages, pool, lambda: log.id, retry_failed)
+        live = PooledLive(session, options, observer, runner, summary, space, clock, crew=crew)
     try:
         with project_lock(session.project), log, live:
             live.loop()
@@ -139,7 +152,9 @@ def run_live(
 
 
 @dataclass
-class _Live:
+class Live:
+    """A live run in this process; see `run_live`."""
+
     session: Session
     options: LiveOptions
     observer: LiveObserver
@@ -154,13 +169,14 @@ class _Live:
     _unpicked: set[str] = field(default_factory=set)
     _held: list[str] = field(default_factory=list)
     _given_up: set[Path] = field(default_factory=set)
-    _reading: tuple[str, int] = ("", 0)
+    # Names and times of those that are read or given to workers.
+    _under_way: dict[str, int] = field(default_factory=dict)
     _ahead: tuple[str, Future[Work]] | None = None
     _paused: str = ""
     _retry_at: float = 0.0
     _reported: tuple[float, LiveState] = (0.0, LiveState())
 
-    def __enter__(self) -> _Live:
+    def __enter__(self) -> Live:
         project = self.session.project
         remove_partial_files(project)
         self.session.check_files()
@@ -172,7 +188,7 @@ class _Live:
         self.gate = ReferenceGate(self.session, self.runner.stages)
         self.sources = project.read_registry()
         for name, listed in self.sources.items():
-            self.queue.add(name, _mtime(project.locate(listed)), fresh=False)
+            self.queue.add(name, time_of(project.locate(listed)), fresh=False)
         self.summary.total = len(self.sources)
         self.observer.planned(len(self.sources), len(self.queue))
         self.watcher = Watcher(self.options.patterns, taken=self._known(), clock=self.clock)
@@ -229,13 +245,22 @@ class _Live:
         for name, arrival in zip(names, found, strict=True):
             self.sources[name] = self.session.project.listed(arrival.path)
             self._arrivals[name] = arrival
-            if (name, arrival.mtime_ns) == self._reading:
+            if self._under_way.get(name) == arrival.mtime_ns:
                 continue  # it is on its way already
             self.queue.add(name, arrival.mtime_ns, fresh=arrival.fresh)
         self.summary.total = len(self.sources)
 
     def _read_next(self) -> tuple[str, Future[Work]] | None:
         """Begin to read the next exposure of which something is to be done."""
+        name = self._next_name()
+        if name is None:
+            return None
+        listed = self.sources[name]
+        self._under_way = {name: time_of(self.session.project.locate(listed))}
+        return name, start_reading(self.runner, name, listed)
+
+    def _next_name(self) -> str | None:
+        """Return the next exposure of which something is to be done."""
         held, self._held = self._held, []
         for again in held:
             arrival = self._arrivals[again]
@@ -250,8 +275,7 @@ class _Live:
                 continue
             steps = plan(self.session, self.runner.stages, name, listed, self.runner.retry_failed)
             if any(step.state == "todo" for step in steps):
-                self._reading = (name, _mtime(self.session.project.locate(listed)))
-                return name, start_reading(self.runner, name, listed)
+                return name
             for step in steps:
                 if step.state == "failed" and step.sidecar is not None:
                     error = step.sidecar.error or {}
@@ -289,11 +313,18 @@ class _Live:
         try:
             failure = self.runner.run(work, self.sources[name])
         except DiskFullError as error:
-            # What was being written is rolled back; it is done again when there is space.
-            self._retry_at = self.clock() + _RETRY_FULL
-            self._pause(str(error))
-            self.queue.add(name, 0, fresh=name in self._arrivals)
+            self._full(name, error)
             return
+        self._ended(name, failure, time.perf_counter() - start, taken)
+
+    def _full(self, name: str, error: DiskFullError) -> None:
+        # What was being written is rolled back; it is done again when there is space.
+        self._retry_at = self.clock() + _RETRY_FULL
+        self._pause(str(error))
+        self.queue.add(name, 0, fresh=name in self._arrivals)
+
+    def _ended(self, name: str, failure: Failure | None, seconds: float, taken: float) -> None:
+        """Say and record what became of an exposure."""
         listed = self.sources[name]
         if self.runner.stop() and self._unfinished(name, listed):
             return  # it is gone on with in the next run
@@ -306,7 +337,7 @@ class _Live:
             self._unpicked.add(name)  # its latency is known when it is picked
         else:
             self._log(name, taken, failed=failure is not None)
-        self.observer.finished(name, failure, time.perf_counter() - start)
+        self.observer.finished(name, failure, seconds)
         self.facts.compare(name, listed)
         for message in (*self._gain_news(), *self.facts.news()):
             self.observer.warned(message)
@@ -332,6 +363,10 @@ class _Live:
 
     def _gain_news(self) -> list[str]:
         return [] if self.runner.check is None else self.runner.check.news()
+
+    def _in_hand(self) -> int:
+        """Return how many were taken from the queue and are not being computed yet."""
+        return int(self._ahead is not None)
 
     def _unfinished(self, name: str, listed: str) -> bool:
         steps = plan(self.session, self.runner.stages, name, listed, False)
@@ -408,7 +443,7 @@ class _Live:
         state = LiveState(
             patterns=self.options.patterns,
             running=running,
-            waiting=len(self.queue) + len(self._held) + (self._ahead is not None),
+            waiting=len(self.queue) + len(self._held) + self._in_hand(),
             incomplete={str(one.path): one.reason for one in self.watcher.incomplete},
             alarms=dict(self.alarms.active),
             paused=self._paused,
@@ -423,7 +458,8 @@ class _Live:
             self._reported = (now, state)
 
 
-def _mtime(path: Path) -> int:
+def time_of(path: Path) -> int:
+    """Return when a file was changed, ns since 1970; 0 if it is not there."""
     try:
         return path.stat().st_mtime_ns
     except OSError:

@@ -147,7 +147,7 @@ class WorkerPool:
     ) -> None:
         if self._pool is not None:
             # Tasks under way need not be waited for: their files are whole or not there.
-            self._pool.shutdown(wait=kind is None)
+            self._pool.shutdown(wait=False)
             self._pool = None
 
     def submit(self, function: Any, *arguments: Any) -> Future[Any]:

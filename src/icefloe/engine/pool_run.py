@@ -13,6 +13,7 @@ from icefloe.engine.gain_check import check_gains
 from icefloe.engine.pool import Feed, ListFeed, Lost, WorkerPool
 from icefloe.engine.runner import record_lost
 from icefloe.engine.worker import DEFAULT_STAGES, ExposureTask
+from icefloe.errors import DiskFullError
 
 if TYPE_CHECKING:
     from icefloe.engine.session import Session
@@ -79,8 +80,18 @@ class PoolCrew:
             run_id=self.run_id(),
         )
 
-    def follow(self, feed: Feed) -> Iterator[Ended | None]:
-        """Give out what the feed has, and yield what ended; None now and then meanwhile."""
+    def follow(
+        self, feed: Feed, full: Callable[[str, DiskFullError], None] | None = None
+    ) -> Iterator[Ended | None]:
+        """Give out what the feed has, and yield what ended; None now and then meanwhile.
+
+        Parameters
+        ----------
+        feed
+            The tasks.
+        full
+            Is told of an exposure for which there was no space; without it the run ends then.
+        """
         for outcome in self.pool.run(feed):
             if outcome is None:
                 yield None
@@ -88,6 +99,9 @@ class PoolCrew:
                 ended = self._give_up(outcome, feed)
                 if ended is not None:
                     yield ended
+            elif full is not None and isinstance(outcome.ending, DiskFullError):
+                full(outcome.name, outcome.ending)
+                yield None
             elif outcome.ending is not None:
                 raise outcome.ending
             else:
