@@ -235,7 +235,11 @@ def _candidates(
             contrast = contrast * float(np.median(measured[fit] / contrast[index][fit]))
     full = replace(full, numbers={**full.numbers, "contrast": np.round(contrast, 3).tolist()})
     if _found_again(full, recorded):
-        return full
+        # What was left out for lying beside contamination is no peak of any threshold.
+        beside = full.kept()
+        if recorded["y"] and beside.any():
+            beside[_nearest(full.numbers, recorded)[0]] = False
+        return replace(full, numbers=full.chosen(~beside))
     remark = "The picks were made otherwise than could be repeated here: only they are shown."
     return replace(
         full,
