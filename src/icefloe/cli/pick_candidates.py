@@ -211,7 +211,8 @@ def from_star(item: Picked, sizes: tuple[float, float] | None, star: Path) -> Ca
         )
         limit = blobs.max_contrast
     else:
-        return base
+        remark = "The list does not say with what was picked: what was not picked is not shown."
+        return replace(base, remarks=(remark,))
     peaks, picked = (
         {"contrast": np.round(p.contrast, 3).tolist(), **p.numbers()} for p in (found, usual)
     )

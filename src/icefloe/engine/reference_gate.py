@@ -133,6 +133,7 @@ class ReferenceGate:
             inputs=used if made.method == "template" else list(names),
             complete=complete,
         )
+        session.reference_changed()
         return session.reference()
 
     def _good(self) -> tuple[list[str], list[str]]:
