@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from icefloe.picking.match_settings import MatchSettings
     from icefloe.picking.result import Picks
     from icefloe.picking.settings import BlobSettings
-    from icefloe.picking.template import pick_templates
+    from icefloe.picking.scored import ScoreMaps, picks_from_maps
+    from icefloe.picking.template import pick_templates, score_maps
 else:
     __getattr__ = lazy_names(
         __name__,
@@ -29,6 +30,9 @@ else:
             "Picks": "result",
             "BlobSettings": "settings",
             "pick_templates": "template",
+            "ScoreMaps": "scored",
+            "picks_from_maps": "scored",
+            "score_maps": "template",
         },
     )
 
@@ -37,12 +41,15 @@ __all__ = [
     "Bootstrap",
     "MatchSettings",
     "Picks",
+    "ScoreMaps",
     "TemplateBank",
     "bootstrap_bank",
     "even_directions",
     "pick_blobs",
     "pick_templates",
+    "picks_from_maps",
     "project_volume",
+    "score_maps",
     "template_bank",
     "whole_mask",
 ]

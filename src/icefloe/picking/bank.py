@@ -31,6 +31,9 @@ class TemplateBank:
         Whether the images must be turned in the plane; not where they are round.
     flags
         What was done to what was given.
+    numbers
+        Of the images, from 1, in what was given, of which some may have been left out; empty for
+        1, 2, ..., k.
     """
 
     images: FloatArray
@@ -38,6 +41,7 @@ class TemplateBank:
     diameter: float
     turns: bool = True
     flags: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
 
     def scaled(self, pixel_size: float, reach: float) -> TemplateBank:
         """Return the bank at another pixel size, `reach` A from the centre to the rim."""
@@ -54,7 +58,7 @@ class TemplateBank:
                 n = max(8, 2 * round(0.5 * len(image) / ratio * 1.3))
                 values = np.asarray(resize(image, (n, n)))
                 scale = n / len(image)
-            out.append(map_coordinates(values, [y * scale, x * scale], order=1, mode="nearest"))
+            out.append(map_coordinates(values, [y * scale, x * scale], order=3, mode="nearest"))
         return replace(self, images=np.stack(out).astype(np.float32), pixel_size=float(pixel_size))
 
 
