@@ -67,9 +67,7 @@ def combined(
     n, count = height * width, len(basis.images)
     responses = np.empty((count, n), dtype=np.float32)
     transform = _Transform(basis.images.shape[1], sizes)
-    even, odd = (
-        np.ascontiguousarray(w.reshape(-1, w.shape[-1])) for w in (basis.even, basis.odd)
-    )
+    even, odd = (np.ascontiguousarray(w.reshape(-1, w.shape[-1])) for w in (basis.even, basis.odd))
     turned, halves = len(even), basis.even.shape[1]
     out = Best(
         np.empty(n, dtype=np.float32),

@@ -165,7 +165,7 @@ def _whitened(
 
     def on(size: tuple[int, int]) -> FloatArray:
         r = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1]))
-        return np.interp(r, k, gain / gain.max()).astype(np.float32)
+        return np.asarray(np.interp(r, k, gain / gain.max()), dtype=np.float32)
 
     flat = fft.irfft2(spectrum * on(shape), shape, workers=get_threads())
     flat = np.where(inside, flat, 0) / max(float(flat[inside].std()), 1e-12)

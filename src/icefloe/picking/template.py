@@ -201,7 +201,7 @@ def score_maps(
     else:
         covered = (0, 0, *field.full)
     level, power = power_map(field.search, diameter / field.pixel_size)
-    numbers = np.asarray(bank.numbers or range(1, len(bank.images) + 1))
+    numbers = np.asarray(bank.numbers or range(1, len(bank.images) + 1), dtype=np.int32)
     return ScoreMaps(
         score=np.ascontiguousarray(field.search.crop(maps.score)),
         angle=np.ascontiguousarray(field.search.crop(maps.angle)),
