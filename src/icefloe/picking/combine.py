@@ -67,7 +67,8 @@ def combined(
     n, count = height * width, len(basis.images)
     responses = np.empty((count, n), dtype=np.float32)
     transform = _Transform(basis.images.shape[1], sizes)
-    even, odd = (np.ascontiguousarray(w.reshape(-1, w.shape[-1])) for w in (basis.even, basis.odd))
+    rows = basis.even.shape[0] * basis.even.shape[1]
+    even, odd = (w.reshape(rows, w.shape[-1]) for w in (basis.even, basis.odd))
     turned, halves = len(even), basis.even.shape[1]
     out = Best(
         np.empty(n, dtype=np.float32),
@@ -181,8 +182,8 @@ def _on_accelerator(
     responses = torch.cat(parts)
     n_even = basis.even.shape[-1]
     k, halves = basis.even.shape[:2]
-    even = to_device(basis.even.reshape(k * halves, -1), device)
-    odd = to_device(basis.odd.reshape(k * halves, -1), device)
+    even = to_device(basis.even.reshape(k * halves, n_even), device)
+    odd = to_device(basis.odd.reshape(k * halves, len(images) - n_even), device)
     chunk = max(1, _BYTES // (4 * k * basis.turns))
     found: list[list[AnyArray]] = []
     for start in range(0, int(responses.shape[1]), chunk):
