@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from icefloe.engine import Session, register, run_session
+from icefloe.engine.pick_settings import PickSettings
+from icefloe.engine.picking import pick_choices
 from icefloe.engine.settings import SessionSettings
 from icefloe.formats import read_mrc, read_star, write_mrc
 from icefloe.formats.star import StarTable, write_star
@@ -312,6 +314,26 @@ class TestSettings:
         assert "Old note" not in text
         assert text.index("[pick.blob]") < text.index("shape =")
         assert read_settings(path, SessionSettings) == settings
+
+    def test_its_picks_stay_what_they_are(self, tmp_path: Path) -> None:
+        project = Project.create(tmp_path / "s")
+        pick = PickSettings(method="blob", diameter=(110.0, 130.0))
+        found = pick_choices(Session(project, SessionSettings(pick=pick)))
+        # What picking had as its settings before there were methods.
+        assert found == {
+            "pick": {
+                "diameter": [110.0, 130.0],
+                "shape": "auto",
+                "threshold": None,
+                "min_distance": 0.5,
+                "max_picks": 0,
+                "edge": 0.3,
+                "max_contrast": 3.0,
+                "contrast": "dark",
+                "local_window": 1.0,
+                "samples": 16,
+            }
+        }
 
     @pytest.mark.parametrize("pick", ["", '[pick]\ndiameter = ""\n'])
     def test_one_without_a_diameter_still_picks_nothing(self, tmp_path: Path, pick: str) -> None:

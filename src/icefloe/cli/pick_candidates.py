@@ -211,7 +211,8 @@ def from_star(item: Picked, sizes: tuple[float, float] | None, star: Path) -> Ca
         )
         limit = blobs.max_contrast
     else:
-        return base
+        remark = "The list does not say with what was picked: what was not picked is not shown."
+        return replace(base, remarks=(remark,))
     peaks, picked = (
         {"contrast": np.round(p.contrast, 3).tolist(), **p.numbers()} for p in (found, usual)
     )
@@ -235,7 +236,11 @@ def _candidates(
             contrast = contrast * float(np.median(measured[fit] / contrast[index][fit]))
     full = replace(full, numbers={**full.numbers, "contrast": np.round(contrast, 3).tolist()})
     if _found_again(full, recorded):
-        return full
+        # What was left out for lying beside contamination is no peak of any threshold.
+        beside = full.kept()
+        if recorded["y"] and beside.any():
+            beside[_nearest(full.numbers, recorded)[0]] = False
+        return replace(full, numbers=full.chosen(~beside))
     remark = "The picks were made otherwise than could be repeated here: only they are shown."
     return replace(
         full,

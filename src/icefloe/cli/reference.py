@@ -65,8 +65,10 @@ def command(
                 given = {"file": str(templates.absolute()), "count": len(bank.images)}
                 made = Reference("template", bank.diameter, bank, given, bank.flags)
                 write_reference(session.project, made, origin="user", settings_hash="")
+                session.reference_changed()
             else:
                 forget_reference(session.project)
+                session.reference_changed()
                 if ReferenceGate(session, STANDARD_STAGES).make(ended=True) is None:
                     raise ProjectError(
                         f"{session.project.root} has no exposure for a reference yet",

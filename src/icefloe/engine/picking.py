@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["PickedExposure", "given_mask", "pick_choices", "pick_exposure", "uses_ctf"]
 
 
+# Choices about blobs that there were from the beginning.
+_FIRST_CHOICES = {"diameter", "shape", "threshold", "min_distance", "max_picks", "edge"}
+_FIRST_CHOICES |= {"max_contrast", "contrast", "local_window", "samples"}
+
+
 @dataclass(frozen=True)
 class PickedExposure:
     """Picks as they are recorded.
@@ -58,8 +63,12 @@ def pick_choices(session: Session) -> Mapping[str, Any]:
     pick = session.settings.pick
     match = pick.match_settings().model_dump(mode="json")
     if pick.method == "blob":
-        # As before there were methods: sessions of then keep their results.
-        return {"pick": pick.blob_settings().model_dump(mode="json")}
+        # As before there were methods, further choices only where they are made: sessions of then
+        # keep their results.
+        chosen = pick.blob_settings().model_dump(mode="json")
+        default = type(pick.blob_settings())().model_dump(mode="json")
+        later = set(chosen) - _FIRST_CHOICES
+        return {"pick": {k: v for k, v in chosen.items() if k not in later or v != default[k]}}
     if pick.method == "template":
         return {
             "templates": session.identity(pick.templates),

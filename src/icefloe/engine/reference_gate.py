@@ -114,7 +114,8 @@ class ReferenceGate:
     def _make(self, names: Sequence[str], complete: bool) -> StoredReference | None:
         session = self.session
         records = [r for name in names if (r := self._looked.get(name)) is not None]
-        made, used = Reference("none", None, flags=("no micrograph can be read to pick",)), []
+        made = Reference("none", None, flags=("no micrograph can be read to pick",))
+        used: list[str] = []
         few = session.settings.pick.reference_micrographs
         # Where a few hold too few particles, all of them may hold enough.
         for count in (few, len(records)) if few < len(records) else (len(records),):
@@ -132,6 +133,7 @@ class ReferenceGate:
             inputs=used if made.method == "template" else list(names),
             complete=complete,
         )
+        session.reference_changed()
         return session.reference()
 
     def _good(self) -> tuple[list[str], list[str]]:
