@@ -2,9 +2,9 @@
 
     python benchmarks/kill.py [--kills 10] [--movies 6] [--size 512] [--seed 1]
 
-A small simulated session is run once undisturbed. A second one is killed and started again as
-often as asked; then every file that a user opens must have the same bytes in both, and nothing
-that was finished before a kill may have been done again.
+A small simulated session is run once undisturbed, with templates made from its first exposures. A
+second one is killed and started again as often as asked; then every file that a user opens must
+have the same bytes in both, and nothing that was finished before a kill may have been done again.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+# So that enough particles for templates fit into a small field.
+PIXEL = 2.0
 _USER_FILES = ("micrographs", "picks", "particles", "relion", "exposures")
 
 
@@ -68,7 +70,7 @@ def make_movies(directory: Path, movies: int, size: int, frames: int) -> list[st
         settings = SimulationSettings(
             shape=(size, size),
             n_frames=frames,
-            pixel_size=1.5,
+            pixel_size=PIXEL,
             dose_per_frame=8.0,
             debris=0.1,
             contrast=1.0,
@@ -76,13 +78,15 @@ def make_movies(directory: Path, movies: int, size: int, frames: int) -> list[st
             defocus=12000.0 + 2500.0 * index,
         )
         simulated = simulate_movie(settings, f"movie_{index + 1}")
-        write_tiff_movie(directory / f"movie_{index + 1}.tiff", simulated.frames, 1.5)
+        write_tiff_movie(directory / f"movie_{index + 1}.tiff", simulated.frames, PIXEL)
         if index == 0:
-            write_mrc(directory / "gain.mrc", np.asarray(simulated.gain, np.float32), 1.5)
+            write_mrc(directory / "gain.mrc", np.asarray(simulated.gain, np.float32), PIXEL)
     return [
         str(directory / "movie_*.tiff"),
-        *("--pixel-size", "1.5", "--dose-per-frame", "8", "--cs", "2.7"),
+        *("--pixel-size", str(PIXEL), "--dose-per-frame", "8", "--cs", "2.7"),
         *("--gain", str(directory / "gain.mrc"), "--diameter", "120", "--box", "96"),
+        # Templates are made half-way, and what was done before them is picked then.
+        *("--set", f"pick.reference_exposures={max(1, movies // 2)}"),
         *("--device", "cpu"),
     ]
 

@@ -20,6 +20,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("icefloe.cli.status", "Show what of a session is done, waiting or failed."),
     "verify": ("icefloe.cli.verify", "Check that a session's files are there and unchanged."),
     "provenance": ("icefloe.cli.provenance", "Show which run, settings and machine made what."),
+    "reference": ("icefloe.cli.reference", "Show or replace what a session picks with."),
     "curate": ("icefloe.cli.curate", "Accept or reject exposures by rules and by hand."),
     "report": ("icefloe.cli.report", "Write one self-contained HTML page about a session."),
     "export": ("icefloe.cli.export", "Write a session's results for other programs."),

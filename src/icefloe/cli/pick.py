@@ -175,10 +175,12 @@ def write_list(
 
 
 def _add_matching() -> None:
+    from icefloe.cli.pick_inspect import inspect
     from icefloe.cli.pick_match import auto, template
 
     command.add_command(auto)
     command.add_command(template)
+    command.add_command(inspect)
 
 
 def _distinct_optics(optics: Sequence[OpticsGroup]) -> tuple[list[OpticsGroup], list[int]]:

@@ -20,6 +20,10 @@ __all__ = ["command"]
     they are added to the session. Without FILES the exposures that the session knows are brought
     up to date: only what is new, or depends on something that changed, is done.
 
+    Particles are found without being told their size: after the first good exposures templates are
+    made from them (picks/reference), with which all are picked. --diameter helps; --pick blob
+    needs only that, --templates picks with class averages or a map, --pick none not at all.
+
     A session that does not exist is made, if FILES are given. Options that are given are written
     into its icefloe.toml.
 
@@ -91,6 +95,7 @@ def command(
     """Add the files, run, and say what came of it."""
     _check_options(watch, until_quiet, test_on, adopt, files, changes)
     from icefloe.cli.progress import RunDisplay
+    from icefloe.cli.reference import write_figure
     from icefloe.engine import Session, expand_inputs, register, run_session
     from icefloe.engine.setup import open_or_create
     from icefloe.fourier import resolve_device, set_threads
@@ -129,6 +134,7 @@ def command(
         return
     with RunDisplay(session, len(names)) as display:
         summary = run_session(session, observer=display, retry_failed=retry_failed)
+    write_figure(session)
     display.summarise(summary)
 
 

@@ -9,7 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
 
 from icefloe.errors import SettingsError
 from icefloe.picking.match_settings import MatchSettings
@@ -76,7 +84,8 @@ class PickSettings(BaseModel):
         default=4,
         ge=1,
         le=50,
-        description="How many of them, spread evenly, the reference is made from.",
+        description="How many of them, spread evenly, the reference is made from; all of them if "
+        "these hold too few particles.",
     )
     templates: str | None = Field(
         default=None,
@@ -128,7 +137,12 @@ class PickSettings(BaseModel):
                 "Give --templates FILE, or use --pick auto, which makes its own",
             )
         # What the pickers check beyond single values.
-        self.blob_settings(), self.match_settings()
+        for section, make in (("blob", self.blob_settings), ("template", self.match_settings)):
+            try:
+                make()
+            except ValidationError as error:
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise SettingsError(f"[pick.{section}]: {message}") from None
         return self
 
     def blob_settings(self, diameter: tuple[float, float] | None = None) -> BlobSettings:

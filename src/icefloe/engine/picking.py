@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 __all__ = ["PickedExposure", "given_mask", "pick_choices", "pick_exposure", "uses_ctf"]
 
 
+# Choices about blobs that there were from the beginning.
+_FIRST_CHOICES = {"diameter", "shape", "threshold", "min_distance", "max_picks", "edge"}
+_FIRST_CHOICES |= {"max_contrast", "contrast", "local_window", "samples"}
+
+
 @dataclass(frozen=True)
 class PickedExposure:
     """Picks as they are recorded.
@@ -58,8 +63,12 @@ def pick_choices(session: Session) -> Mapping[str, Any]:
     pick = session.settings.pick
     match = pick.match_settings().model_dump(mode="json")
     if pick.method == "blob":
-        # As before there were methods: sessions of then keep their results.
-        return {"pick": pick.blob_settings().model_dump(mode="json")}
+        # As before there were methods, further choices only where they are made: sessions of then
+        # keep their results.
+        chosen = pick.blob_settings().model_dump(mode="json")
+        default = type(pick.blob_settings())().model_dump(mode="json")
+        later = set(chosen) - _FIRST_CHOICES
+        return {"pick": {k: v for k, v in chosen.items() if k not in later or v != default[k]}}
     if pick.method == "template":
         return {
             "templates": session.identity(pick.templates),
@@ -78,15 +87,15 @@ def pick_choices(session: Session) -> Mapping[str, Any]:
     }
 
 
-def pick_exposure(work: Work, *, threshold: float | None = None) -> PickedExposure:
+def pick_exposure(work: Work, **changes: object) -> PickedExposure:
     """Pick an exposure with the method of its session.
 
     Parameters
     ----------
     work
         The exposure.
-    threshold
-        In place of the one that the settings give or the picker finds.
+    changes
+        Settings of the picker in place of the session's, such as ``threshold``.
     """
     session = work.session
     pick = session.settings.pick
@@ -94,16 +103,16 @@ def pick_exposure(work: Work, *, threshold: float | None = None) -> PickedExposu
     flags: tuple[str, ...] = ()
     if pick.method == "template":
         ctf = _ctf(work) if uses_ctf(session) else None
-        picks, mask = _match(work, session.templates(), ctf, threshold)
+        picks, mask = _match(work, session.templates(), ctf, changes)
     elif stored is not None and stored.reference.bank is not None:
-        picks, mask = _match(work, stored.reference.bank, None, threshold)
+        picks, mask = _match(work, stored.reference.bank, None, changes)
     else:
         diameter, mask = pick.diameter, None
         if stored is not None:
             flags = stored.reference.flags
             if diameter is None and stored.reference.diameter is not None:
                 diameter = (stored.reference.diameter, stored.reference.diameter)
-        picks = _blobs(work, diameter, threshold)
+        picks = _blobs(work, diameter, changes)
     given = given_mask(session, work.name)
     numbers = {"contrast": np.round(picks.contrast, 3).tolist(), **picks.numbers()}
     numbers |= {"method": pick.method, "shape_found": picks.shape, "separation": picks.separation}
@@ -113,13 +122,14 @@ def pick_exposure(work: Work, *, threshold: float | None = None) -> PickedExposu
     return PickedExposure(numbers, (*flags, *picks.flags), mask if given is None else None)
 
 
-def _blobs(work: Work, diameter: tuple[float, float] | None, threshold: float | None) -> Picks:
+def _blobs(
+    work: Work, diameter: tuple[float, float] | None, changes: Mapping[str, object]
+) -> Picks:
     from icefloe.picking import pick_blobs
 
     session = work.session
     settings = session.settings.pick.blob_settings(diameter)
-    if threshold is not None:
-        settings = settings.model_copy(update={"threshold": threshold})
+    settings = settings.model_copy(update=changes)
     picks = pick_blobs(
         image_of(work), pixel_size=pixel_size_of(work), settings=settings, device=session.device
     )
@@ -128,7 +138,7 @@ def _blobs(work: Work, diameter: tuple[float, float] | None, threshold: float | 
 
 
 def _match(
-    work: Work, bank: TemplateBank, ctf: CtfParameters | None, threshold: float | None
+    work: Work, bank: TemplateBank, ctf: CtfParameters | None, changes: Mapping[str, object]
 ) -> tuple[Picks, BoolArray | None]:
     from icefloe.picking import pick_templates, whole_mask
 
@@ -138,8 +148,7 @@ def _match(
     mask = _given(work)
     if mask is None and settings.junk:
         mask = whole_mask(image, (settings.diameter or bank.diameter) / pixel_size)
-    if threshold is not None:
-        settings = settings.model_copy(update={"threshold": threshold})
+    settings = settings.model_copy(update=changes)
     picks = pick_templates(
         image, bank, pixel_size=pixel_size, settings=settings, ctf=ctf, mask=mask
     )

@@ -114,11 +114,16 @@ class ReferenceGate:
     def _make(self, names: Sequence[str], complete: bool) -> StoredReference | None:
         session = self.session
         records = [r for name in names if (r := self._looked.get(name)) is not None]
-        used, images, pixel_size = references_of(session, records)
-        if images:
-            made = make_reference(images, pixel_size=pixel_size, settings=session.settings.pick)
-        else:
-            made = Reference("none", None, flags=("no micrograph can be read for a reference",))
+        made = Reference("none", None, flags=("no micrograph can be read to pick",))
+        used: list[str] = []
+        few = session.settings.pick.reference_micrographs
+        # Where a few hold too few particles, all of them may hold enough.
+        for count in (few, len(records)) if few < len(records) else (len(records),):
+            used, images, pixel_size = references_of(session, records, count)
+            if images:
+                made = make_reference(images, pixel_size=pixel_size, settings=session.settings.pick)
+            if made.method == "template":
+                break
         write_reference(
             session.project,
             made,
@@ -128,6 +133,7 @@ class ReferenceGate:
             inputs=used if made.method == "template" else list(names),
             complete=complete,
         )
+        session.reference_changed()
         return session.reference()
 
     def _good(self) -> tuple[list[str], list[str]]:
@@ -169,7 +175,7 @@ class ReferenceGate:
 
 
 def references_of(
-    session: Session, records: Sequence[ExposureRecord]
+    session: Session, records: Sequence[ExposureRecord], wanted: int
 ) -> tuple[list[str], list[FloatArray], float]:
     """Return names, micrographs and pixel size, A, of those that a reference is made from.
 
@@ -179,7 +185,6 @@ def references_of(
     from icefloe.engine.source import read_micrograph
     from icefloe.picking import whole_mask
 
-    wanted = session.settings.pick.reference_micrographs
     alike = [r for r in records if abs(_pixel_size(r) / _pixel_size(records[0]) - 1) < 0.01]
     places = np.linspace(0, len(alike) - 1, min(wanted, len(alike))).round().astype(int)
     first = [alike[i] for i in dict.fromkeys(places.tolist())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from icefloe.picking import TemplateBank
 
 __all__ = ["Session"]
+
+# Seconds for which a reference that was found is not looked for again.
+_TRUSTED = 1.0
 
 
 @dataclass
@@ -42,6 +46,7 @@ class Session:
     device: str = "cpu"
     _hashes: dict[str, str] = field(default_factory=dict)
     _reference: tuple[object, StoredReference | None] | None = None
+    _known: tuple[float, StoredReference] | None = None
     _templates: tuple[object, TemplateBank] | None = None
     # By file and how it is turned; shared with the views.
     _gains: dict[tuple[object, ...], FloatArray] = field(default_factory=dict)
@@ -99,11 +104,14 @@ class Session:
 
     def choices_hash(self, stage: Stage) -> str:
         """Return the hash of what a stage's result depends on beside its input."""
+        key = stage.name
         if getattr(stage, "awaits_reference", None) is not None:
-            return fingerprint_of(stage.choices(self))  # a reference may come while we run
-        if stage.name not in self._hashes:
-            self._hashes[stage.name] = fingerprint_of(stage.choices(self))
-        return self._hashes[stage.name]
+            # A reference may come while we run.
+            found = self.reference() if self.settings.pick.method == "auto" else None
+            key = f"{key} {found.identity if found is not None else None}"
+        if key not in self._hashes:
+            self._hashes[key] = fingerprint_of(stage.choices(self))
+        return self._hashes[key]
 
     def shared_files(self) -> set[Path]:
         """Return the files that are no exposures though a pattern may catch them."""
@@ -141,15 +149,27 @@ class Session:
 
         if self._base is not None:
             return self._base.reference()  # one for all exposures
+        if self._known is not None and time.monotonic() - self._known[0] < _TRUSTED:
+            return self._known[1]
         directory = self.project.reference
         files = [directory / name for name in ("reference.json", "templates.mrcs")]
         stamp = [self.identity(self.project.listed(path)) for path in files]
         if self._reference is None or self._reference[0] != stamp:
             self._reference = (stamp, read_reference(self.project))
         found = self._reference[1]
-        if found is None or found.origin == "user" or found.settings_hash == reference_hash(self):
-            return found
-        return None
+        if found is None:
+            return None
+        if "reference" not in self._hashes:
+            self._hashes["reference"] = reference_hash(self)
+        if found.origin == "data" and found.settings_hash != self._hashes["reference"]:
+            return None
+        # Only what is there is trusted: one that is missing may be made at any time.
+        self._known = (time.monotonic(), found)
+        return found
+
+    def reference_changed(self) -> None:
+        """Read the reference anew when it is next asked for; call it after writing one."""
+        self._reference = self._known = None
 
     def templates(self) -> TemplateBank:
         """Return the templates of method template; read once.

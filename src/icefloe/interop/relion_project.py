@@ -28,7 +28,7 @@ from icefloe.interop.relion_particles import (
     particle_columns,
     particles_star,
 )
-from icefloe.interop.relion_picks import picks_list
+from icefloe.interop.relion_picks import picks_list, read_picks
 from icefloe.interop.relion_rejected import rejected_micrographs
 from icefloe.project import ExposureRecord, Project, load_records
 
@@ -294,6 +294,7 @@ class _Export:
                     micrograph_name=str(self._path(self._image(record))),
                     optics_group=group.number,
                     score=np.asarray(record.numbers["pick"]["score"], dtype=np.float64),
+                    extra=self._pick_columns(record),
                     ctf=ctf_row(record.ctf),
                     local=record.ctf.get("local"),
                 )
@@ -314,6 +315,16 @@ class _Export:
             columns, self._all_groups(), pixel_size=sizes, box=next(iter(boxes))
         )
         self._star(f"{role}.star", blocks)
+
+    def _pick_columns(self, record: ExposureRecord) -> dict[str, Any]:
+        """Return what the picker wrote of each pick beside place and score: class, angle."""
+        path = record.file("pick", "picks")
+        if path is None:
+            return {}
+        found = read_picks(path)
+        if len(found.y) != len(record.numbers["pick"]["y"]):  # somebody changed the file
+            return {}
+        return {k: v for k, v in found.columns.items() if k != "rlnAutopickFigureOfMerit"}
 
     def _star(self, name: str, blocks: dict[str, StarTable]) -> None:
         write_star(self._directory / name, blocks)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icefloe import __version__
+from icefloe._types import BoolArray
 from icefloe.curation import Curation, load_curation
 from icefloe.project import ExposureRecord, Project, load_record
 from icefloe.report import figures
@@ -55,6 +56,7 @@ class _Panel:
     micrograph: Markup
     rings: Markup | None
     curves: Markup | None
+    scores: Markup | None
     ctf_figures: list[tuple[Markup, str]]
     advice: list[str]
     frames_image: str
@@ -228,7 +230,10 @@ def _panel(record: ExposureRecord, row: Row, position: int, project: Project) ->
     return _Panel(
         row=row,
         position=position,
-        micrograph=_safe(figures.micrograph(image, shape, pixel_size, picks, title=title)),
+        micrograph=_safe(
+            figures.micrograph(image, shape, pixel_size, picks, mask=_mask(record), title=title)
+        ),
+        scores=None if not count else _scores(record.flags.get("pick", ()), picks or {}),
         rings=None
         if spectrum is None
         else _safe(figures.ctf_rings(spectrum, ctf, edge, small=True)),
@@ -243,6 +248,32 @@ def _panel(record: ExposureRecord, row: Row, position: int, project: Project) ->
         details=_details(numbers),
         shown=image is not None or bool(motion or ctf or picks),
     )
+
+
+def _mask(record: ExposureRecord) -> BoolArray | None:
+    """Return where nothing was picked, if picking recorded it and it can be read."""
+    from icefloe.errors import IcefloeError
+    from icefloe.formats.mrc import read_mrc
+
+    path = record.file("pick", "mask")
+    if path is None:
+        return None
+    try:
+        data, _ = read_mrc(path)
+    except IcefloeError:
+        return None
+    return np.asarray(data > 0.5) if data.ndim == 2 else None
+
+
+def _scores(flags: Sequence[str], picks: Mapping[str, Any]) -> Markup | None:
+    """Return the distribution of the picks' scores."""
+    threshold = number(picks, "threshold")
+    if threshold is None or not picks.get("score"):
+        return None
+    weak = any("do not stand out" in flag for flag in flags)
+    note = "Particles do not stand out from the noise." if weak else ""
+    scores = np.asarray(picks["score"], dtype=np.float64)
+    return _safe(figures.score_histogram(scores, threshold, note=note, label="Scores of the picks"))
 
 
 def _ctf_figures(ctf: Mapping[str, Any]) -> list[tuple[Markup, str]]:
