@@ -27,7 +27,7 @@ from test_engine import _Bench
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    made = make_session(tmp_path / "s", 8)
+    made = make_session(tmp_path / "s", 8, preview=32)
     made.settings_file.write_text("schema = 1\n")
     return made
 
@@ -231,6 +231,16 @@ class TestDamage:
         with session_index(project, told.append) as index:
             assert index.dump() == expected
         assert told == []
+
+    def test_damage_that_is_found_late(self, project: Project) -> None:
+        with open_index(project) as index, index.connection:
+            index.connection.execute("UPDATE stages SET numbers = '{' WHERE stage = 'ctf'")
+        told: list[str] = []
+        for _ in range(2):
+            with open_index(project, told.append) as index:
+                assert index.records() == load_figures(project)
+        assert len(told) == 1
+        assert "made again" in told[0]
 
     def test_where_it_cannot_be_written_it_is_made_in_memory(
         self, project: Project, monkeypatch: pytest.MonkeyPatch

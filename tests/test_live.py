@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from icefloe.cli.live_display import LiveDisplay
-from icefloe.cli.signals import stop_on_signals
+from icefloe.cli.stop_request import requests_to_stop
 from icefloe.engine import Outcome, Session, Work, register, run_session
 from icefloe.engine.alarms import AlarmEvent
 from icefloe.engine.disk_space import DiskSpace
@@ -231,7 +231,7 @@ def test_a_stage_that_takes_too_long_is_rolled_back(bench):
 
     bench.stages[1].act = slow
     begin = time.monotonic()
-    with stop_on_signals(grace=0.2) as stop:
+    with requests_to_stop(grace=0.2) as stop:
         bench.run(stop=stop, quiet_minutes=None)
     assert time.monotonic() - begin < 10
     assert stop.signal == signal.SIGTERM
@@ -250,7 +250,7 @@ def test_ctrl_c_twice_does_not_wait(bench):
 
     bench.stages[1].act = slow
     begin = time.monotonic()
-    with stop_on_signals(grace=60) as stop:
+    with requests_to_stop(grace=60) as stop:
         bench.run(stop=stop, quiet_minutes=None)
     assert time.monotonic() - begin < 10
 

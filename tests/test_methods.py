@@ -60,7 +60,7 @@ def _run_made(project: Project, names: set[str], settings: dict[str, object], ma
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
-    made = make_session(tmp_path / "s", 8)
+    made = make_session(tmp_path / "s", 8, preview=32)
     made.settings_file.write_text("schema = 1\n")
     names = set(made.read_registry())
     _run_made(made, names - {"movie_0002"}, _settings(), "a")

@@ -8,6 +8,7 @@ import sys
 import click
 
 from icefloe import __version__
+from icefloe.cli.signals import StoppedError, stop_on_signals
 from icefloe.errors import IcefloeError
 
 __all__ = ["cli", "main"]
@@ -75,15 +76,17 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> int:
     """Run the command line; the return value is the exit status."""
     try:
-        status = cli.main(args=args, prog_name="icefloe", standalone_mode=False)
+        with stop_on_signals():
+            status = cli.main(args=args, prog_name="icefloe", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stop:
         click.echo(
             "Stopped. What was finished is kept; the same command goes on from there.", err=True
         )
-        sys.exit(130)
+        cause = stop.__cause__ or stop  # click turns a KeyboardInterrupt into an Abort
+        sys.exit(cause.status if isinstance(cause, StoppedError) else 130)
     except IcefloeError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

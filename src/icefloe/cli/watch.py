@@ -26,7 +26,7 @@ def watch_session(
 ) -> None:
     """Watch, do what comes, and say what came of it."""
     from icefloe.cli.live_display import LiveDisplay
-    from icefloe.cli.signals import stop_on_signals
+    from icefloe.cli.stop_request import requests_to_stop
     from icefloe.engine import Session
     from icefloe.engine.live import LiveOptions, run_live
     from icefloe.engine.setup import open_or_create
@@ -53,7 +53,7 @@ def watch_session(
         quiet_minutes=until_quiet,
     )
     display = LiveDisplay(session)
-    with stop_on_signals() as stop, display:
+    with requests_to_stop() as stop, display:
         summary = run_live(session, options, observer=display, retry_failed=retry_failed, stop=stop)
     display.summarise(summary)
     if stop():

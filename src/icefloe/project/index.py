@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
+import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
@@ -30,7 +31,8 @@ from icefloe.project.sidecar import Sidecar
 
 __all__ = ["SCHEMA", "Index", "index_path", "open_index"]
 
-SCHEMA = 1
+# Raise the number when what stands in a column changes; columns and stages count by themselves.
+SCHEMA = zlib.crc32("\n".join(("1", *TABLES, *VIEWS)).encode()) & 0x7FFFFFFF
 _COMMIT_EVERY = 1000  # exposures; a rebuild that is killed goes on from there
 # Primary result codes of a file that is no index, or one that was damaged.
 _DAMAGED = {
@@ -77,7 +79,7 @@ def _opened(project: Project, tell: Tell) -> Index:
     for _ in range(2):
         try:
             with _one_writer(project):
-                index = Index(project, index_path(project))
+                index = Index(project, index_path(project), tell)
                 try:
                     index.refresh()
                 except BaseException:
@@ -95,10 +97,13 @@ def _opened(project: Project, tell: Tell) -> Index:
         except OSError as error:
             tell(f"The index cannot be written ({error}); the session's files are read instead")
             break
-        tell(f"{index_path(project).name} {reason}; it is made again from the session's files")
-        with _one_writer(project):
-            _throw_away(project)
-    index = Index(project, None)
+        tell(_MADE_AGAIN.format(index_path(project).name, reason))
+        try:
+            with _one_writer(project):
+                _throw_away(project)
+        except OSError:
+            break
+    index = Index(project, None, tell)
     index.refresh()
     return index
 
@@ -116,13 +121,13 @@ class Index:
         For queries; whoever writes holds the session's index lock, see `open_index`.
     """
 
-    def __init__(self, project: Project, path: Path | None) -> None:
-        self._project = project
+    def __init__(self, project: Project, path: Path | None, tell: Tell | None = None) -> None:
+        self._project, self._tell = project, tell or _silent
         self.connection = sqlite3.connect(":memory:" if path is None else path, timeout=60)
         try:
             version = self._value("PRAGMA user_version")
             if version not in (0, SCHEMA) or (version == 0 and self._value(_COUNT_TABLES)):
-                raise _NewerOrDamagedError(f"has schema {version} instead of {SCHEMA}")
+                raise _NewerOrDamagedError("is of another version")
             self.journal_mode = self._choose_journal(path)
             if version == 0:
                 with self.connection:
@@ -237,6 +242,20 @@ class Index:
         """Return by exposure and stage the sidecar, its numbers without lists, and whether all
         its files are there; None where it cannot be read. In the order of the exposures.
         """
+        try:
+            return self._read_stages()
+        except (sqlite3.DatabaseError, ValueError, TypeError) as error:
+            # Damage where bringing it up to date did not look.
+            self._tell(_MADE_AGAIN.format(index_path(self._project).name, f"is damaged ({error})"))
+        self.connection.close()
+        with suppress(OSError), _one_writer(self._project):
+            _throw_away(self._project)
+        fresh = Index(self._project, None)
+        fresh.refresh()
+        self.connection = fresh.connection
+        return self._read_stages()
+
+    def _read_stages(self) -> dict[str, Recorded]:
         found: dict[str, Recorded] = {name: {} for (name,) in self.connection.execute(_NAMES)}
         for row in self.connection.execute(f"SELECT {', '.join(COLUMNS['stages'])} FROM stages"):
             exposure, stage, sidecar, complete = light_sidecar(row)
@@ -276,6 +295,7 @@ class Index:
         }
 
 
+_MADE_AGAIN = "{} {}; it is made again from the session's files"
 _COUNT_TABLES = "SELECT count(*) FROM sqlite_master"
 _NAMES = "SELECT name FROM exposures ORDER BY position"
 

@@ -15,7 +15,7 @@ from icefloe.errors import OutputError, ProjectLockedError
 if TYPE_CHECKING:
     from icefloe.project.layout import Project
 
-__all__ = ["is_locked", "project_lock"]
+__all__ = ["is_locked", "project_lock", "registry_lock"]
 
 
 @contextmanager
@@ -64,6 +64,27 @@ def is_locked(project: Project) -> bool:
     except OSError:
         return False
     return False
+
+
+@contextmanager
+def registry_lock(project: Project) -> Iterator[None]:
+    """Wait for, and hold, the list of exposures, so that two who add to it lose nothing.
+
+    Raises
+    ------
+    OutputError
+        The lock file cannot be written.
+    """
+    try:
+        handle = (project.root / ".exposures.lock").open("a")
+    except OSError as error:
+        raise OutputError(
+            f"{project.root} cannot be written ({error.strerror or error})",
+            "a session directory that you may write to",
+        ) from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
 
 
 def _holder(text: str) -> str:
