@@ -4,9 +4,10 @@
     python benchmarks/kill.py --light --kills 50 --movies 12
 
 A small simulated session is run once undisturbed, with templates made from its first exposures. A
-second one is killed and started again as often as asked; then every file that a user opens must have the same bytes in both, and nothing
-that was finished before a kill may have been done again. `icefloe verify` must find nothing wrong
-either. --light takes stages that only write text (`tests/slow_session.py`), for many kills.
+second one is killed and started again as often as asked; then every file that a user opens must
+have the same bytes in both, and nothing that was finished before a kill may have been done again.
+`icefloe verify` must find nothing wrong either. --light takes stages that only write text
+(`tests/slow_session.py`), for many kills.
 """
 
 from __future__ import annotations
