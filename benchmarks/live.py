@@ -102,7 +102,7 @@ def run(
             process.send_signal(signal.SIGTERM)
             status = process.wait(60)
             stop_seconds = time.perf_counter() - begin
-            if status:
+            if status not in (0, 128 + signal.SIGTERM):  # the latter before it began to watch
                 raise RuntimeError(f"status {status} after SIGTERM:\n{log.read_text()}")
             process = _start(live, log)
         time.sleep(every)

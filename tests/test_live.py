@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -333,3 +334,27 @@ def test_an_exposure_waits_for_metadata_it_needs(bench):
     view = bench.session.view("a_Fractions", str(bench.raw / "a_Fractions.mrc"))
     assert view.settings.data.total_dose == 42
     assert bench.seen.done == ["a_Fractions"]
+
+
+def test_a_tmpfs_that_fills_up(tmp_path):
+    """Real free space: a small memory disk, if one may be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "icefloe", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        bench = Bench(disk, output={"min_free_gb": 0.012})
+        bench.movie("m")
+        filler = disk / "filler"
+        later(
+            lambda: filler.write_bytes(bytes(16_000_000)),
+            lambda: bench.movie("late"),
+            filler.unlink,
+            after=0.4,
+        )
+        bench.run(quiet_minutes=0.03)
+        assert bench.seen.done == ["m", "late"]
+        assert [(e.rule, e.raised) for e in bench.seen.events] == [("disk", True), ("disk", False)]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
