@@ -24,9 +24,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_SLOW = Path(__file__).resolve().parents[1] / "tests" / "slow_session.py"
 # So that enough particles for templates fit into a small field.
 PIXEL = 2.0
-_SLOW = Path(__file__).resolve().parents[1] / "tests" / "slow_session.py"
 _USER_FILES = ("micrographs", "picks", "particles", "relion", "exposures")
 
 
@@ -214,7 +214,7 @@ def compare(one: Path, other: Path) -> tuple[int, list[str]]:
 def _content(path: Path) -> bytes | str | None:
     if not path.is_file():
         return None
-    if path.suffix == ".json":  # duration and the run's id differ from run to run, nothing else may
+    if path.suffix == ".json":  # durations differ from run to run, and the run's name
         content = json.loads(path.read_text())
         for key in ("seconds", "run", "checksum"):
             content.pop(key, None)

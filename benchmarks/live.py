@@ -26,7 +26,7 @@ from types import ModuleType
 XML = """<MicroscopeImage><CustomData><KeyValue><Key>Dose</Key><Value>{dose}</Value></KeyValue>
 </CustomData><microscopeData><gun><AccelerationVoltage>300000</AccelerationVoltage></gun>
 <optics><BeamShift><_x>{x}</_x><_y>{y}</_y></BeamShift></optics></microscopeData>
-<SpatialScale><pixelSize><x><numericValue>1.5E-10</numericValue></x></pixelSize></SpatialScale>
+<SpatialScale><pixelSize><x><numericValue>{pixel}E-10</numericValue></x></pixelSize></SpatialScale>
 </MicroscopeImage>
 """
 
@@ -102,19 +102,17 @@ def run(
             process.send_signal(signal.SIGTERM)
             status = process.wait(60)
             stop_seconds = time.perf_counter() - begin
-            if status:
+            if status not in (0, 128 + signal.SIGTERM):  # the latter before it began to watch
                 raise RuntimeError(f"status {status} after SIGTERM:\n{log.read_text()}")
             process = _start(live, log)
         time.sleep(every)
     if process.wait(600):
         raise RuntimeError(f"the live run failed:\n{log.read_text()}")
     begin = time.perf_counter()
-    kill._icefloe(
-        "run", str(camera / "*_Fractions.tiff"), *options, "--project", str(work / "batch")
-    )
+    _icefloe("run", str(camera / "*_Fractions.tiff"), *options, "--project", str(work / "batch"))
     batch_seconds = time.perf_counter() - begin
     for name in ("live", "batch"):
-        kill._icefloe("export", "relion", "--project", str(work / name))
+        _icefloe("export", "relion", "--project", str(work / name))
     compared, different = kill.compare(work / "batch", work / "live")
     entries = read_entries(Project.open(work / "live"))
     figures = live_figures(entries)
@@ -146,7 +144,7 @@ def _arrive(made: Path, camera: Path, index: int, frames: int, seed: int, *, who
             handle.flush()
             time.sleep(0.05)
             handle.write(data[len(data) // 2 :])
-    text = XML.format(dose=8e20 * frames, x=x, y=y)
+    text = XML.format(dose=8e20 * frames, x=x, y=y, pixel=_neighbour("kill").PIXEL)
     (camera / f"{name}.xml").write_text(text)
 
 
@@ -158,6 +156,14 @@ def _start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
             stderr=handle,
             env={**os.environ},
         )
+
+
+def _icefloe(*arguments: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "icefloe", *arguments], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"icefloe {arguments[0]} ended with {done.returncode}:\n{done.stderr}")
 
 
 def _neighbour(name: str) -> ModuleType:

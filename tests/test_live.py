@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from icefloe.cli.live_display import LiveDisplay
-from icefloe.cli.signals import ask_on_signals
+from icefloe.cli.stop_request import requests_to_stop
 from icefloe.engine import Outcome, Session, Work, register, run_session
 from icefloe.engine.alarms import AlarmEvent
 from icefloe.engine.disk_space import DiskSpace
@@ -231,7 +232,7 @@ def test_a_stage_that_takes_too_long_is_rolled_back(bench):
 
     bench.stages[1].act = slow
     begin = time.monotonic()
-    with ask_on_signals(grace=0.2) as stop:
+    with requests_to_stop(grace=0.2) as stop:
         bench.run(stop=stop, quiet_minutes=None)
     assert time.monotonic() - begin < 10
     assert stop.signal == signal.SIGTERM
@@ -250,7 +251,7 @@ def test_ctrl_c_twice_does_not_wait(bench):
 
     bench.stages[1].act = slow
     begin = time.monotonic()
-    with ask_on_signals(grace=60) as stop:
+    with requests_to_stop(grace=60) as stop:
         bench.run(stop=stop, quiet_minutes=None)
     assert time.monotonic() - begin < 10
 
@@ -333,3 +334,27 @@ def test_an_exposure_waits_for_metadata_it_needs(bench):
     view = bench.session.view("a_Fractions", str(bench.raw / "a_Fractions.mrc"))
     assert view.settings.data.total_dose == 42
     assert bench.seen.done == ["a_Fractions"]
+
+
+def test_a_tmpfs_that_fills_up(tmp_path):
+    """Real free space: a small memory disk, if one may be mounted."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "icefloe", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system may be mounted here")
+    try:
+        bench = Bench(disk, output={"min_free_gb": 0.012})
+        bench.movie("m")
+        filler = disk / "filler"
+        later(
+            lambda: filler.write_bytes(bytes(16_000_000)),
+            lambda: bench.movie("late"),
+            filler.unlink,
+            after=0.4,
+        )
+        bench.run(quiet_minutes=0.03)
+        assert bench.seen.done == ["m", "late"]
+        assert [(e.rule, e.raised) for e in bench.seen.events] == [("disk", True), ("disk", False)]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)

@@ -24,7 +24,7 @@ def same_partition(one, other) -> bool:
 
 
 @pytest.mark.parametrize("side", [3, 5, 9])
-@pytest.mark.parametrize("jitter", [0.0, 0.01, 0.05])
+@pytest.mark.parametrize("jitter", [0.0, 0.02, 0.08])
 def test_a_pattern_of_holes_is_found(side, jitter):
     for seed in range(3):
         shifts, truth = pattern(side, 8 * side**2, jitter, seed)
@@ -44,12 +44,13 @@ def test_neither_the_order_nor_the_unit_matters():
 
 def test_one_beam_shift_is_one_group():
     rng = np.random.default_rng(2)
-    for count in (1, 2, 7, 8, 20, 100, 1000):
-        for _ in range(20):
+    for count in (1, 2, 11, 12, 20, 100, 300):
+        for _ in range(10):
             numbers, groups = group_shifts(rng.normal(0, 0.01, (count, 2)))
             assert set(numbers) == {1}
             assert len(groups) == 1
         assert natural_tolerance(rng.uniform(0, 1, (count, 2))) is None
+        assert natural_tolerance(rng.standard_t(2, (count, 2))) is None  # with outliers
     assert set(group_shifts(np.zeros((50, 2)))[0]) == {1}
     numbers, groups = group_shifts(np.zeros((0, 2)))
     assert len(numbers) == len(groups) == 0

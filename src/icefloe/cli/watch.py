@@ -31,7 +31,7 @@ def watch_session(
 ) -> None:
     """Watch, do what comes, and say what came of it."""
     from icefloe.cli.live_display import LiveDisplay
-    from icefloe.cli.signals import ask_on_signals
+    from icefloe.cli.stop_request import requests_to_stop
     from icefloe.engine import Session
     from icefloe.engine.live import LiveOptions, run_live
     from icefloe.engine.setup import open_or_create
@@ -59,7 +59,7 @@ def watch_session(
     )
     display = LiveDisplay(session)
     with (
-        ask_on_signals() as stop,
+        requests_to_stop() as stop,
         workers.pool(opened, device=worker_device, threads=threads) as pool,
         display,
     ):

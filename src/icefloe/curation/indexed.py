@@ -52,8 +52,9 @@ def _refresh_verdicts(index: Index, project: Project) -> None:
     if index.made_from("verdicts") != made_from:
         verdicts: Mapping[str, Verdict] = {}
         with suppress(SettingsError):  # a command that needs the rules says what is wrong
-            curation = load_curation(project, index.records())
-            verdicts = {} if curation is None else curation.verdicts
+            if rules_path(project).is_file() or journal_path(project).is_file():
+                curation = load_curation(project, index.records())
+                verdicts = {} if curation is None else curation.verdicts
         rows = (
             (v.name, v.state, v.by, json.dumps(v.reasons, ensure_ascii=False))
             for v in verdicts.values()

@@ -34,6 +34,7 @@ _OPENED = 500
 _MAGIC = "*?["
 
 Stamp = tuple[int, int]  # size, time of change in ns
+_UNSEEN = (-1, 0)
 
 
 @dataclass(frozen=True)
@@ -158,11 +159,13 @@ class Watcher:
         self._polls += 1
         for path in self._found():
             if path not in self._taken and path not in self._pending:
-                self._pending[path] = _Pending((-1, 0), now, fresh=self._polls > 1)
+                self._pending[path] = _Pending(_UNSEEN, now, fresh=self._polls > 1)
         self._ask_again(now)
         ready: list[Arrival] = []
         opened = 0
         for path, pending in list(self._pending.items()):
+            if opened >= _OPENED and pending.stamp != _UNSEEN:
+                continue  # its turn comes in a later poll
             stamp = _stamp(path)
             if stamp is None:
                 del self._pending[path]
@@ -174,8 +177,6 @@ class Watcher:
                 self.last_arrival = max(self.last_arrival, pending.complete)
                 continue
             if pending.reason is not None and now - pending.tried < _RETRY:
-                continue
-            if opened >= _OPENED:
                 continue
             opened += 1
             pending.tried = now
@@ -202,7 +203,7 @@ class Watcher:
             if stamp is not None and path in self._taken and stamp != self._taken[path]:
                 del self._taken[path]
                 self._order.remove(path)
-                self._pending[path] = _Pending((-1, 0), now, fresh=True)
+                self._pending[path] = _Pending(_UNSEEN, now, fresh=True)
 
     def _found(self) -> Iterator[str]:
         for base, parts in self._patterns:

@@ -3,15 +3,16 @@
 Each beam shift has its own beam tilt, so RELION refines higher aberrations by such groups. The
 shifts of a pattern of holes lie on a lattice, each point blurred by how the holes were centred.
 They are joined by single linkage: the edges of the minimum spanning tree are either short (within
-a point) or long (between points), and the largest ratio between two successive lengths says where
-to cut. Neither the number of groups nor a distance has to be given, and the order of the exposures
-does not matter.
+a point) or long (between points). Of the largest steps between their sorted lengths that is the
+cut which leaves the groups clearest: farthest apart for their spread. Neither the number of groups
+nor a distance has to be given, and the order of the exposures does not matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +21,15 @@ from icefloe._types import FloatArray
 
 __all__ = ["ShiftGroup", "group_shifts", "natural_tolerance"]
 
-# Shortest edge between groups over longest edge within one. Noise alone has less than 2
-# (`tests/test_optics_groups.py`).
-_GAP = 3.0
+# Least distance between centres of groups over the standard deviation within them; that of noise
+# is lower (`tests/test_optics_groups.py`).
+_CLEAR = 6.5
 # Fewer exposures do not show what is a group.
-_FEWEST = 8
+_FEWEST = 12
 _MOST_GROUPS = 500
+_CANDIDATES = 20
+
+Tree: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -44,28 +48,51 @@ class ShiftGroup:
     centre: tuple[float, float]
 
 
-def natural_tolerance(shifts: FloatArray) -> float | None:
+def natural_tolerance(shifts: FloatArray, tree: Tree | None = None) -> float | None:
     """Return the distance below which shifts belong together; None if they show no groups.
 
     Parameters
     ----------
     shifts
         (n, 2).
+    tree
+        Their minimum spanning tree, if it is known.
     """
-    unique = np.unique(np.asarray(shifts, dtype=np.float64), axis=0)
-    if len(shifts) < _FEWEST or len(unique) < 2:
+    shifts = np.asarray(shifts, dtype=np.float64)
+    count = len(shifts)
+    if count < _FEWEST:
         return None
-    lengths = np.sort(_tree(unique)[2])[::-1]
-    # What repeats exactly has edges of length 0 that `unique` left out.
-    smallest = max(float(lengths[0]) * 1e-6, 1e-12)
-    padded = np.maximum(np.append(lengths, 0.0), smallest)
-    # Most groups have two members at least, or nothing tells within from between.
-    last = min(len(shifts) // 2, len(lengths), _MOST_GROUPS)
+    tree = _tree(shifts) if tree is None else tree
+    lengths = np.sort(tree[2])[::-1]
+    smallest = max(float(lengths[0]) * 1e-6, 1e-300)  # of exact repetitions
+    padded = np.maximum(lengths, smallest)
+    last = min(count // 3, _MOST_GROUPS) - 1  # three members a group, or nothing tells them apart
+    if last < 1 or lengths[0] <= smallest:
+        return None
     ratios = padded[:last] / padded[1 : last + 1]
-    cut = int(np.argmax(ratios))
-    if ratios[cut] < _GAP:
-        return None
-    return float(np.sqrt(padded[cut] * max(padded[cut + 1], padded[cut] / 100)))
+    best, tolerance = _CLEAR, None
+    for cut in np.argsort(-ratios, kind="stable")[:_CANDIDATES]:
+        middle = float(np.sqrt(padded[cut] * padded[cut + 1]))
+        clarity = _clarity(shifts, _joined(tree, middle), smallest)
+        if clarity > best:
+            best, tolerance = clarity, middle
+    return tolerance
+
+
+def _clarity(shifts: FloatArray, labels: NDArray[np.int64], smallest: float) -> float:
+    """Return the least distance between two groups' centres over the spread within groups.
+
+    It is 0 where more than a quarter of the groups are single exposures: those are outliers.
+    """
+    sizes = np.bincount(labels)
+    if len(sizes) < 2 or 4 * np.count_nonzero(sizes == 1) > len(sizes):
+        return 0.0
+    centres = np.stack([np.bincount(labels, weights=axis) / sizes for axis in shifts.T], axis=1)
+    rest = len(shifts) - len(sizes)
+    within = float(np.sqrt(np.sum((shifts - centres[labels]) ** 2) / (2 * rest)))
+    apart = np.linalg.norm(centres[:, None] - centres[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    return float(apart.min() / max(within, smallest))
 
 
 def group_shifts(
@@ -92,9 +119,10 @@ def group_shifts(
     shifts = np.asarray(shifts, dtype=np.float64).reshape(-1, 2)
     if not len(shifts):
         return np.zeros(0, dtype=np.int64), list(known)
+    tree = _tree(shifts)
     if tolerance is None:
-        tolerance = natural_tolerance(shifts)
-    labels = _linked(shifts, np.inf if tolerance is None else tolerance)
+        tolerance = natural_tolerance(shifts, tree)
+    labels = _joined(tree, np.inf if tolerance is None else tolerance)
     order = np.unique(labels, return_index=True)[1]
     clusters = labels[np.sort(order)]  # in order of their first member
     centres = np.array([shifts[labels == cluster].mean(axis=0) for cluster in clusters])
@@ -136,37 +164,41 @@ def _matched(centres: FloatArray, known: Sequence[ShiftGroup]) -> dict[int, int]
     return out
 
 
-def _linked(shifts: FloatArray, tolerance: float) -> NDArray[np.int64]:
-    """Return a label for each point; points nearer than `tolerance` have the same one."""
-    points, inverse = np.unique(shifts, axis=0, return_inverse=True)
-    labels = np.arange(len(points))
-    begins, ends, lengths = _tree(points)
-    for begin, end, length in zip(begins, ends, lengths, strict=True):
-        if length <= tolerance:
-            labels[labels == labels[end]] = labels[begin]
-    return np.asarray(labels[inverse.reshape(-1)], dtype=np.int64)
+def _joined(tree: Tree, tolerance: float) -> NDArray[np.int64]:
+    """Return a label from 0 for each point; points nearer than `tolerance` have the same one."""
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    begins, ends, lengths = tree
+    near = lengths <= tolerance
+    count = len(lengths) + 1
+    edges = coo_array((np.ones(near.sum()), (begins[near], ends[near])), shape=(count, count))
+    return np.asarray(connected_components(edges, directed=False)[1], dtype=np.int64)
 
 
-def _tree(points: FloatArray) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
+def _tree(points: FloatArray) -> Tree:
     """Return the minimum spanning tree of (n, 2) points: both ends and length of each edge.
 
-    Prim's algorithm over all pairs: 20,000 points take about a second.
+    Prim's algorithm over all pairs; points that are in the tree leave the arrays.
     """
     count = len(points)
-    nearest = np.zeros(count, dtype=np.int64)
-    distance = np.linalg.norm(points - points[0], axis=1)
-    distance[0] = np.inf
-    outside = np.ones(count, dtype=bool)
-    outside[0] = False
     begins, ends = np.zeros((2, max(0, count - 1)), dtype=np.int64)
     lengths = np.zeros(max(0, count - 1))
+    left = np.arange(1, count)
+    x, y = points[1:, 0].copy(), points[1:, 1].copy()
+    nearest = np.zeros(count - 1, dtype=np.int64)
+    distance = (x - points[0, 0]) ** 2 + (y - points[0, 1]) ** 2
     for edge in range(count - 1):
-        new = int(np.argmin(distance))
-        begins[edge], ends[edge], lengths[edge] = nearest[new], new, distance[new]
-        outside[new] = False
-        distance[new] = np.inf
-        step = np.hypot(points[:, 0] - points[new, 0], points[:, 1] - points[new, 1])
-        closer = outside & (step < distance)
-        distance[closer] = step[closer]
-        nearest[closer] = new
-    return begins, ends, lengths
+        size = count - 1 - edge
+        place = int(np.argmin(distance[:size]))
+        new = int(left[place])
+        begins[edge], ends[edge], lengths[edge] = nearest[place], new, distance[place]
+        last = size - 1
+        for array in (left, x, y, nearest, distance):
+            array[place] = array[last]
+        step = (x[:last] - points[new, 0]) ** 2
+        step += (y[:last] - points[new, 1]) ** 2
+        closer = step < distance[:last]
+        np.copyto(distance[:last], step, where=closer)
+        np.copyto(nearest[:last], new, where=closer)
+    return begins, ends, np.sqrt(lengths)

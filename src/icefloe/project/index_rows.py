@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import MappingProxyType
 from typing import Any
 
 from icefloe.project.index_files import Listing
@@ -27,6 +28,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "decisions": ("line", "time", "who", "exposure", "decision", "reason"),
     "verdicts": ("exposure", "state", "decided_by", "reasons"),
 }
+_EMPTY: dict[str, Any] = {"{}": MappingProxyType({}), "[]": (), "null": None}
 _KEYS = {
     "exposures": "name",
     "stages": "exposure, stage",
@@ -110,25 +112,30 @@ def light_sidecar(row: tuple[Any, ...]) -> tuple[str, str, Sidecar | None, bool]
     if status == "unreadable":
         return exposure, stage, None, complete
     seconds, version, run, upstream, identity, numbers, files, written, flags, error = rest
-    source = json.loads(identity)
+    source = _parsed(identity)
     sidecar = Sidecar(
         stage=stage,
         status=status,
         exposure=exposure,
         settings_hash=settings,
         fingerprint=fingerprint,
-        upstream=json.loads(upstream),
+        upstream=_parsed(upstream),
         input=None if source is None else FileIdentity(*source),
-        numbers=json.loads(numbers),
-        files=json.loads(files),
-        flags=tuple(json.loads(flags)),
-        error=json.loads(error),
+        numbers=_parsed(numbers),
+        files=_parsed(files),
+        flags=tuple(_parsed(flags)),
+        error=_parsed(error),
         seconds=seconds,
         version=version,
-        written={role: WrittenFile(*entry) for role, entry in json.loads(written).items()},
+        written={role: WrittenFile(*entry) for role, entry in _parsed(written).items()},
         run=run,
     )
     return exposure, stage, sidecar, complete
+
+
+def _parsed(text: str) -> Any:
+    # Most are empty, and there are a million of them in a large session.
+    return _EMPTY[text] if text in _EMPTY else json.loads(text)
 
 
 def json_text(content: Any) -> str:

@@ -54,6 +54,18 @@ def project_lock(project: Project) -> Iterator[None]:
         yield
 
 
+def is_locked(project: Project) -> bool:
+    """Return whether a run works on the session, as far as this machine can tell."""
+    try:
+        with project.lock_file.open("r", encoding="utf-8") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 @contextmanager
 def registry_lock(project: Project) -> Iterator[None]:
     """Wait for, and hold, the list of exposures, so that two who add to it lose nothing.
@@ -73,18 +85,6 @@ def registry_lock(project: Project) -> Iterator[None]:
     with handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
-
-
-def is_locked(project: Project) -> bool:
-    """Return whether a run works on the session, as far as this machine can tell."""
-    try:
-        with project.lock_file.open("r", encoding="utf-8") as handle:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _holder(text: str) -> str:
