@@ -5,8 +5,8 @@
 time        12 templates at 72 angles on a micrograph of 4096 x 4096 (1.77 A, 190 A particle):
             `pick_templates` as a whole, and matching alone, through components and one by one.
 equality    scores, angles, and picks of the two, for components of several tolerances.
-simulated   `simulate_micrograph` at 1, 2 and 3 um, templates from the model: AP, F1 and error of the
-            centres, with and without the micrograph's CTF and whitening, and at finer pixels.
+simulated   `simulate_micrograph` at 1, 2 and 3 um, templates from the model: AP, F1 and error of
+            the centres, with and without the micrograph's CTF and whitening, and at finer pixels.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def show_equality(image: NDArray[np.float32]) -> None:
 
     places, scores, psi = picks_of(every)
     print("| tolerance | components | CPU, s | score, max | score, RMS | same template | picks | "
-          "same picks | position, max, px | score of a pick, max | psi, median |")  # fmt: skip
+          "same picks | position, median and max, px | score of a pick, max | psi, median |")  # fmt: skip
     print("|" + "---|" * 11)
     usual = match._TOLERANCE
     for tolerance in (0.1, 0.05, 0.02, 0.01, 0.005):
@@ -146,7 +146,7 @@ def show_equality(image: NDArray[np.float32]) -> None:
         print(
             f"| {tolerance} | {quick.components} | {cpu:.2f} | {np.abs(difference).max():.4f} | "
             f"{difference.std():.5f} | {same:.3f} | {len(at)} of {len(places)} | {near.sum()} | "
-            f"{distance.min(axis=1)[near].max():.2f} | "
+            f"{np.median(distance.min(axis=1)[near]):.2f}, {distance.min(axis=1)[near].max():.2f} | "
             f"{np.abs(height - scores[which])[near].max():.4f} | {np.median(turned):.2f} |"
         )
     match._TOLERANCE = usual
@@ -168,6 +168,7 @@ def show_simulated(model: str, size: int) -> None:
         ("CTF", {}),
         ("CTF, whitened", {"whiten": True}),
         ("CTF, low-pass 40 A", {"low_pass": 40.0}),
+        ("CTF, 14 pixels a diameter", {"samples": 14}),
         ("CTF, 24 pixels a diameter", {"samples": 24}),
     )
     for defocus in (10000.0, 20000.0, 30000.0):
