@@ -129,7 +129,7 @@ def show_equality(image: NDArray[np.float32]) -> None:
 
     places, scores, psi = picks_of(every)
     print("| tolerance | components | CPU, s | score, max | score, RMS | same template | picks | "
-          "same picks | position, median and max, px | score of a pick, max | psi, median |")  # fmt: skip
+          "same | position, median, max, px | score of a pick, max | psi, median |")  # fmt: skip
     print("|" + "---|" * 11)
     usual = match._TOLERANCE
     for tolerance in (0.1, 0.05, 0.02, 0.01, 0.005):
@@ -142,11 +142,12 @@ def show_equality(image: NDArray[np.float32]) -> None:
         at, height, turn = picks_of(quick)
         distance = np.hypot(*(at[:, None] - places[None]).transpose(2, 0, 1))
         which, near = distance.argmin(axis=1), distance.min(axis=1) < 5
+        moved = distance.min(axis=1)[near]
         turned = np.abs((turn - psi[which] + 180) % 360 - 180)[near]
         print(
             f"| {tolerance} | {quick.components} | {cpu:.2f} | {np.abs(difference).max():.4f} | "
             f"{difference.std():.5f} | {same:.3f} | {len(at)} of {len(places)} | {near.sum()} | "
-            f"{np.median(distance.min(axis=1)[near]):.2f}, {distance.min(axis=1)[near].max():.2f} | "
+            f"{np.median(moved):.2f}, {moved.max():.2f} | "
             f"{np.abs(height - scores[which])[near].max():.4f} | {np.median(turned):.2f} |"
         )
     match._TOLERANCE = usual
