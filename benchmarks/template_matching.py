@@ -132,7 +132,7 @@ def show_equality(image: NDArray[np.float32]) -> None:
           "same | position, median, max, px | score of a pick, max | psi, median |")  # fmt: skip
     print("|" + "---|" * 11)
     usual = match._TOLERANCE
-    for tolerance in (0.1, 0.05, 0.02, 0.01, 0.005):
+    for tolerance in (0.1, 0.05, 0.03, 0.015, 0.0075):
         match._TOLERANCE = tolerance
         _, cpu = best_of(lambda: match_templates(field.image, field.inside, scaled), 2)
         quick = match_templates(field.image, field.inside, scaled)

@@ -27,7 +27,7 @@ __all__ = ["MatchMaps", "match_templates"]
 _INSIDE = 0.5
 # Relative error allowed to a template that is put together from components: it changes a score by
 # less than 0.006 (docs/template_matching.md).
-_TOLERANCE = 0.02
+_TOLERANCE = 0.015
 # Up to so many templates are correlated one by one: components would not be fewer.
 _FEW = 16
 # The spectrum of the noise is not flattened where it is below this part of its median.
