@@ -119,10 +119,10 @@ def test_components_give_what_every_template_gives(given):
     every = match_templates(image, inside, templates, exact=True, **given)
     assert quick.components < every.components / 3
     difference = (quick.score - every.score)[inside]
-    assert np.abs(difference).max() < 0.003
-    assert difference.std() < 0.0006
+    assert np.abs(difference).max() < 0.006
+    assert difference.std() < 0.0012
     same = (quick.template == every.template)[inside]
-    assert same.mean() > 0.98
+    assert same.mean() > 0.97
     assert np.median(angle_between(quick.angle, every.angle)[inside]) < 0.4
     assert not quick.score[~inside].any()
 

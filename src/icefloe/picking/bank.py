@@ -10,7 +10,7 @@ from scipy.ndimage import map_coordinates
 
 from icefloe._types import FloatArray
 from icefloe.errors import InputError, MissingMetadataError
-from icefloe.fourier import resize
+from icefloe.fourier import apply_filter, resize
 
 __all__ = ["TemplateBank", "radial_average", "template_bank"]
 
@@ -50,14 +50,22 @@ class TemplateBank:
         step = np.arange(-half, half + 1) * ratio
         middle = self.images.shape[1] // 2
         y, x = np.meshgrid(step + middle, step + middle, indexing="ij")
+        n = self.images.shape[1]
+        # The micrograph was reduced by cropping its transform and holds nothing beyond the limit of
+        # its pixels: neither must a template, where it would come back as coarser detail.
+        keep = None
+        if ratio > 1:
+            k = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n))
+            keep = np.clip((0.5 / ratio - k) / (0.1 / ratio) + 0.5, 0, 1).astype(np.float32)
         out = []
         for image in self.images:
-            # Coarser pixels hold no finer detail: take it out first, by Fourier cropping.
             values, scale = image.astype(np.float32), 1.0
-            if ratio > 1.3:
-                n = max(8, 2 * round(0.5 * len(image) / ratio * 1.3))
-                values = np.asarray(resize(image, (n, n)))
-                scale = n / len(image)
+            if keep is not None:
+                values = np.asarray(apply_filter(values, keep))
+            if ratio > 4:
+                m = 2 * round(n / ratio) + 1
+                values = np.asarray(resize(values, (m, m)))
+                scale = m / n
             out.append(map_coordinates(values, [y * scale, x * scale], order=3, mode="nearest"))
         return replace(self, images=np.stack(out).astype(np.float32), pixel_size=float(pixel_size))
 

@@ -77,7 +77,9 @@ def combined(
     )
 
     def respond(i: int) -> None:
-        response = fft.irfft2(spectrum * transform(basis.images[i]), sizes)
+        product = transform(basis.images[i])
+        product *= spectrum
+        response = fft.irfft2(product, sizes)
         responses[i].reshape(height, width)[:] = response[window]
 
     def combine(starts: list[int]) -> None:

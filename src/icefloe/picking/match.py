@@ -26,8 +26,8 @@ __all__ = ["MatchMaps", "match_templates"]
 # How much of a template's energy must lie inside the micrograph.
 _INSIDE = 0.5
 # Relative error allowed to a template that is put together from components: it changes a score by
-# less than 0.003 (docs/template_matching.md).
-_TOLERANCE = 0.01
+# less than 0.006 (docs/template_matching.md).
+_TOLERANCE = 0.015
 # Up to so many templates are correlated one by one: components would not be fewer.
 _FEW = 16
 # The spectrum of the noise is not flattened where it is below this part of its median.
@@ -91,7 +91,7 @@ def match_templates(
     device
         ``cpu``, ``cuda:N`` or ``torch-cpu``.
     exact
-        Correlate with all turned templates one after another: the same to within 0.003, and many
+        Correlate with all turned templates one after another: the same to within 0.006, and many
         times slower. On the CPU.
     """
     half = bank.images.shape[1] // 2

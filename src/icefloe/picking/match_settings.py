@@ -78,5 +78,5 @@ class MatchSettings(BaseModel):
         "templates likewise.",
     )
     samples: int = Field(
-        default=14, ge=8, le=64, description="Pixels per diameter at which the search is done."
+        default=18, ge=8, le=64, description="Pixels per diameter at which the search is done."
     )
