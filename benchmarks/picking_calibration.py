@@ -1,10 +1,11 @@
 """One threshold for a session: does relating scores to defocus help? Simulated micrographs.
 
-    python benchmarks/picking_calibration.py [--micrographs 12] [--pixels 1024] [--amount 1.0]
+    python benchmarks/picking_calibration.py [--micrographs 12] [--pixels 1024] [--frames 30]
 
-Defoci are spread over 0.6 to 3 um. For scores of `pick blob` and of `pick auto`: F1 with one threshold for raw scores and one for calibrated scores, each
-the best there is; with the threshold that is found in each micrograph; and with one threshold for
-each micrograph chosen by the truth, which nothing can beat.
+Defoci are spread over 0.6 to 3 um. For scores of `pick blob` and of `pick auto`: F1 with one
+threshold for raw scores and one for calibrated scores, each the best there is; with the threshold
+that is found in each micrograph; and with the best threshold of each micrograph, which nothing can
+beat.
 """
 
 from __future__ import annotations

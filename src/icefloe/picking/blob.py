@@ -28,7 +28,7 @@ from icefloe.picking.normalise import SearchImage, clean_image, padded_border, s
 from icefloe.picking.result import Picks
 from icefloe.picking.settings import BlobSettings
 from icefloe.picking.templates import blob_template, ellipse_template, scale_template
-from icefloe.picking.threshold import ScoreSplit, split_scores
+from icefloe.picking.threshold import ScoreSplit, part_scores, split_scores
 
 __all__ = ["allowed_area", "contrast_map", "pick_blobs", "standardise"]
 
@@ -119,7 +119,15 @@ def pick_blobs(
             best, split = _clearest(responses, allowed, spacing)
     threshold = split.threshold if settings.threshold is None else settings.threshold
     if settings.threshold is None and not split.clear:
-        flags += ("particles do not stand out from the noise; only the strongest were kept",)
+        if settings.method == "template":
+            flags += ("particles do not stand out from the noise; only the strongest were kept",)
+        else:
+            # Responses so smooth have few peaks between particles to tell the noise from.
+            threshold = part_scores(find_peaks(best.score, spacing, 0.0, allowed)[1])
+            flags += (
+                f"noise cannot be told from particles with {settings.method}: the threshold is "
+                "where the scores part best",
+            )
     positions, scores = find_peaks(
         best.score, settings.min_distance * low / pixel, threshold, allowed
     )
@@ -243,25 +251,25 @@ def _respond_ellipse(
     allowed: BoolArray,
 ) -> _Response:
     """Correlate with ellipses of all sizes at all angles."""
-    best, which, angle = np.zeros(0), np.zeros(0), np.zeros(0)
-    for number, diameter in enumerate(sizes):
-        turned = np.zeros(0)
-        at = np.zeros(0)
-        for degrees in np.arange(0, 180, _ANGLE_STEP):
+    angles = np.arange(0, 180, _ANGLE_STEP)
+    maps, places = [], []
+    for diameter in sizes:
+        highest: FloatArray | None = None
+        at = np.zeros(0, dtype=np.float32)
+        for degrees in angles:
             template = ellipse_template(diameter / pixel, settings.aspect or 1.0, degrees, size)
             found = response(template)
-            if not turned.size:
-                turned, at = found, np.full(found.shape, degrees, np.float32)
+            if highest is None:
+                highest, at = found, np.full(found.shape, degrees, np.float32)
                 continue
-            at = np.where(found > turned, np.float32(degrees), at)
-            turned = np.maximum(found, turned)
-        turned = standardise(turned, allowed)
-        if not best.size:
-            best, which, angle = turned, np.zeros(turned.shape, np.int8), at
-            continue
-        which = np.where(turned > best, np.int8(number), which)
-        angle = np.where(turned > best, at, angle)
-        best = np.maximum(turned, best)
+            at = np.where(found > highest, np.float32(degrees), at)
+            highest = np.maximum(found, highest)
+        maps.append(standardise(np.asarray(highest), allowed))
+        places.append(at)
+    stack = np.stack(maps)
+    which = stack.argmax(axis=0)
+    angle = np.take_along_axis(np.stack(places), which[None], axis=0)[0]
+    best, which = stack.max(axis=0), which.astype(np.int8)
     return _Response("ellipse", best, which, sizes, angle)
 
 

@@ -8,7 +8,7 @@ average, and the average's own extent is the diameter that everything else is me
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from icefloe.kernels.peaks import find_peaks
 from icefloe.picking.bank import TemplateBank, radial_average
 from icefloe.picking.blob import standardise
 from icefloe.picking.diameter import find_size, size_evidence
+from icefloe.picking.junk import whole_mask
 from icefloe.picking.match import match_templates
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.template import REACH, MatchField, match_field
@@ -92,9 +93,10 @@ def bootstrap_bank(
         for image in images
     ]
     bank = _blob_bank(min(visible, start), shape, fields[0].pixel_size, REACH * start, start)
+    clean = [_clean(field, start, pixel_size) if settings.junk else field for field in fields]
     n = 0
     for _ in range(_ROUNDS):
-        bank, n = _average(fields, bank)
+        bank, n = _average(clean, bank)
     if settings.diameter is None:
         # The average of long particles in all directions is narrower than they are.
         diameter = max(visible, 2 * _extent(bank))
@@ -110,6 +112,16 @@ def _blob_bank(
     image = irfft2(np.conj(blob_template(visible / pixel_size, shape, (n, n))), (n, n))
     image = np.roll(np.asarray(image), (half, half), axis=(0, 1))
     return TemplateBank(image[None].astype(np.float32), pixel_size, diameter, False)
+
+
+def _clean(field: MatchField, diameter: float, pixel_size: float) -> MatchField:
+    """Return the field without what is junk: the average is one of particles."""
+    junk = whole_mask(field.raw, diameter / pixel_size)
+    y, x = (
+        ((np.arange(n) + 0.5) * m / n).astype(np.intp)
+        for n, m in zip(field.allowed.shape, junk.shape, strict=True)
+    )
+    return replace(field, allowed=field.allowed & ~junk[np.ix_(y, x)])
 
 
 def _average(fields: Sequence[MatchField], bank: TemplateBank) -> tuple[TemplateBank, int]:

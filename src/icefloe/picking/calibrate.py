@@ -86,8 +86,9 @@ def calibrate_scores(scores: Sequence[ArrayLike], defocus: ArrayLike) -> Calibra
         raise InputError(
             f"There are scores of {len(scores)} micrographs and {len(z)} defoci", "one for each"
         )
-    medians = np.array([np.median(s) if np.size(s) else np.nan for s in scores])
-    counts = np.array([np.size(s) for s in scores])
+    values = [np.asarray(s, dtype=np.float64) for s in scores]
+    medians = np.array([np.median(v) if v.size else np.nan for v in values])
+    counts = np.array([v.size for v in values])
     known = np.isfinite(medians)
     # A micrograph with a few picks only says little: what it has may be contamination.
     if known.any():

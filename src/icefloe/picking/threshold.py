@@ -8,7 +8,7 @@ import numpy as np
 
 from icefloe._types import AnyArray, FloatArray
 
-__all__ = ["ScoreSplit", "split_scores"]
+__all__ = ["ScoreSplit", "part_scores", "split_scores"]
 
 # Below this separation a two-part fit only cuts one part in two, and so does a cut as low as
 # `_LOWEST`: in 40 images of pure noise one or the other held wherever more than 3 peaks were kept.
@@ -107,6 +107,14 @@ def split_scores(scores: FloatArray) -> ScoreSplit:
         )
         found = ScoreSplit(float(crossing), float(separation), True, reason=reason)
     return replace(found, low=low, high=high, width=width, share=share, counts=counts, edges=edges)
+
+
+def part_scores(scores: FloatArray) -> float:
+    """Return the score at which the variance between what is above and below is largest.
+
+    Otsu (1979), IEEE Trans. Syst. Man Cybern. 9, 62. It parts noise as well as anything.
+    """
+    return _otsu(np.sort(np.asarray(scores, dtype=np.float64))) if len(scores) > 1 else _SAFE
 
 
 def _otsu(v: FloatArray) -> float:
