@@ -19,13 +19,14 @@ __all__ = ["FIGURES", "PICTURES", "exposure_detail", "figure", "hand_picks_path"
 
 _LARGE = 1536  # pixels along the longer side of a picture that is made to zoom into
 _THUMBNAIL = 160
-# What may be asked for: stage and role of files that the stages wrote, never a path.
-PICTURES: dict[str, tuple[tuple[str, str], ...]] = {
-    "preview": (("motion", "preview"), ("import", "preview")),
-    "thumbnail": (("motion", "preview"), ("import", "preview")),
-    "spectrum": (("ctf", "preview"),),
-    "frames": (("motion", "frames"),),
-    "large": (("motion", "micrograph"), ("import", "micrograph")),
+# What may be asked for, and the file beside the exposure's sidecars: never a path from outside.
+_LARGE_NAME = "large"
+PICTURES = {
+    "preview": "micrograph.png",
+    "thumbnail": "micrograph.png",
+    "spectrum": "ctf.png",
+    "frames": "motion.png",
+    _LARGE_NAME: "",  # made from the micrograph itself
 }
 
 
@@ -98,7 +99,7 @@ def picture(project: Project, record: ExposureRecord, name: str) -> bytes | None
     if path is None:
         return None
     try:
-        if name == "large":
+        if name == _LARGE_NAME:
             return _large(path, record)
         if name == "thumbnail":
             return _thumbnail(path)
@@ -108,19 +109,19 @@ def picture(project: Project, record: ExposureRecord, name: str) -> bytes | None
 
 
 def _file(project: Project, record: ExposureRecord, name: str) -> Path | None:
-    for stage, role in PICTURES.get(name, ()):
-        path = record.file(stage, role)
-        if path is None:
-            continue
-        suffixes = (".mrc",) if name == "large" else (".png",)
-        # A sidecar that someone wrote by hand must not lead elsewhere. A micrograph that was given
-        # is linked from the session and lies where its owner put it.
-        inside = path.parent.resolve().is_relative_to(project.root.resolve())
-        linked = name == "large" and stage == "import"
-        whole = path.resolve().is_relative_to(project.root.resolve())
-        if path.suffix.lower() in suffixes and inside and (whole or linked):
-            return path
-    return None
+    if name not in PICTURES:
+        return None
+    root = project.root.resolve()
+    if name != _LARGE_NAME:
+        path = project.exposures / record.name / PICTURES[name]
+        # A link, or a name in a list that someone wrote by hand, must not lead elsewhere.
+        return path if path.is_file() and path.resolve().is_relative_to(root) else None
+    made, given = record.file("motion", "micrograph"), record.file("import", "micrograph")
+    if made is not None and made.suffix.lower() == ".mrc" and made.resolve().is_relative_to(root):
+        return made
+    # A micrograph that was given is a link from the session to where its owner keeps it.
+    is_link = given is not None and given.parent.resolve() == project.micrographs.resolve()
+    return given if given is not None and is_link and given.suffix.lower() == ".mrc" else None
 
 
 def _large(path: Path, record: ExposureRecord) -> bytes:

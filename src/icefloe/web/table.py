@@ -74,7 +74,7 @@ class Table:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many exposures are in each state and have each verdict."""
-        states = Counter(state_of(record) for record in self.records.values())
+        states = Counter(record.state for record in self.records.values())
         verdicts = Counter(state for state, _ in self.verdicts.values())
         return {
             "states": {state: states.get(state, 0) for state in STATES},
@@ -90,7 +90,7 @@ class Table:
         ]
         records = [record for _, record in rows]
         names = [record.name for record in records]
-        columns = dict(zip(*_columns(records), strict=True)) if records else {}
+        columns = dict(zip(*_columns(records), strict=True))
         head: dict[str, Any] = {
             "version": self.version,
             "total": len(self.records),
@@ -104,18 +104,13 @@ class Table:
         verdicts = [self.verdicts.get(name, ("pending", "rules")) for name in names]
         extra = {
             "place": [place for place, _ in rows],
-            "state": [STATES.index(state_of(record)) for record in records],
+            "state": [STATES.index(record.state) for record in records],
             "verdict": [VERDICTS.index(state) for state, _ in verdicts],
             "by": [BY.index(by) for _, by in verdicts],
         }
         head["extra"] = list(extra)
         arrays = [*map(np.asarray, extra.values()), *columns.values()]
         return pack(head, arrays)
-
-
-def state_of(record: ExposureRecord) -> str:
-    """Return the state of an exposure; picking that was never begun is not waited for here."""
-    return str(record.state)
 
 
 def pack(head: Mapping[str, Any], arrays: Iterable[FloatArray]) -> bytes:

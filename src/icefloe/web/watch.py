@@ -27,6 +27,8 @@ from icefloe.web.table import Table
 
 __all__ = ["Watch", "current_rules"]
 
+_ANY_PICKED = "SELECT 1 FROM stages WHERE stage = 'pick' LIMIT 1"
+
 Signature = tuple[tuple[Any, ...], ...]
 
 
@@ -74,6 +76,8 @@ class Watch:
         off = self._stages_off()
         with open_index(self.project) as index:
             signatures, sources = _signatures(index)
+            if off and index.connection.execute(_ANY_PICKED).fetchone():
+                off = ()  # what was picked with earlier settings is there to be seen
             fresh: dict[str, ExposureRecord]
             if not self.table.records or off != self._off:
                 fresh = {r.name: r for r in index.records(without=off)}
