@@ -11,12 +11,22 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 __all__ = ["Browser", "find_chromium"]
+
+# The browser reads commands from descriptor 3 and writes answers to 4.
+_START = """
+import fcntl, os, sys
+pipes = [fcntl.fcntl(int(n), fcntl.F_DUPFD, 10) for n in sys.argv[1:3]]
+for target, pipe in enumerate(pipes, 3):
+    os.dup2(pipe, target)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 def find_chromium() -> str | None:
@@ -38,7 +48,7 @@ class Browser:
         options += ["--no-first-run", "--disable-extensions", "--disable-background-networking"]
         options += [f"--user-data-dir={self._profile}", f"--window-size={width},{height}"]
         self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$0" "$@" 3<&{child_in} 4>&{child_out}', program, *options],
+            [sys.executable, "-c", _START, str(child_in), str(child_out), program, *options],
             pass_fds=(child_in, child_out),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -46,7 +46,12 @@ class _NoSuchError(Exception):
 
 
 def create_app(
-    project: Project, tokens: Tokens, *, cookie: str = "icefloe", poll: float = _POLL
+    project: Project,
+    tokens: Tokens,
+    *,
+    cookie: str = "icefloe",
+    poll: float = _POLL,
+    watch: Watch | None = None,
 ) -> Starlette:
     """Return the server of a session's page.
 
@@ -60,8 +65,10 @@ def create_app(
         Name of the cookie that keeps the token.
     poll
         Seconds between two looks at the session's files.
+    watch
+        What keeps the table up to date; made here if left out.
     """
-    page = _Page(project, poll)
+    page = _Page(project, poll, watch or Watch(project))
     return Starlette(
         routes=page.routes(),
         middleware=[Middleware(partial(Gate, tokens=tokens, cookie=cookie))],
@@ -75,8 +82,8 @@ def create_app(
 
 
 class _Page:
-    def __init__(self, project: Project, poll: float) -> None:
-        self.project, self.watch, self.hub = project, Watch(project), Hub()
+    def __init__(self, project: Project, poll: float, watch: Watch) -> None:
+        self.project, self.watch, self.hub = project, watch, Hub()
         self._poll, self._boot = poll, secrets.token_hex(4)
         self._files = _static_files()
         self._lists_due = False

@@ -58,6 +58,23 @@ _KNOWN: dict[str, NumberText] = {
     "ctf.figure_of_merit": NumberText(
         "CTF fit score", "", "Correlation of spectrum and fit; larger is better."
     ),
+    "ctf.ice_ring": NumberText(
+        "Ice ring found", "", "1 where the spectrum has a ring of ice, else 0."
+    ),
+    "ctf.cs": NumberText("Spherical aberration", "mm", "Of the objective lens."),
+    "motion.n_defects": NumberText(
+        "Defective pixels", "", "Pixels of the detector that were replaced."
+    ),
+    "motion.n_frames_total": NumberText("Frames of the movie", "", "Frames that the movie has."),
+    "motion.pre_exposure": NumberText("Pre-exposure", "e/Å²", "Dose before the first frame."),
+    "pick.diameter_min": NumberText(
+        "Smallest diameter", _A, "Of the particles that were looked for."
+    ),
+    "pick.diameter_max": NumberText(
+        "Largest diameter", _A, "Of the particles that were looked for."
+    ),
+    "extract.box": NumberText("Box", "px", "Of the particles as written."),
+    "extract.extract_box": NumberText("Box cut out", "px", "In pixels of the micrograph."),
     "ctf.defocus_u": NumberText("Defocus U", _A, "The larger defocus."),
     "ctf.defocus_v": NumberText("Defocus V", _A, "The smaller defocus."),
     "ctf.defocus_angle": NumberText(

@@ -36,12 +36,18 @@ class Table:
         By name, the version in which the exposure last changed.
     version
         Counts up with every change.
+    columns
+        Names of the numbers, in the order in which they were first met.
+    rows
+        By name, float32 values of the columns that were known when the exposure changed.
     """
 
     records: dict[str, ExposureRecord] = field(default_factory=dict)
     verdicts: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     changed: dict[str, int] = field(default_factory=dict)
     version: int = 0
+    columns: dict[str, int] = field(default_factory=dict)
+    rows: dict[str, FloatArray] = field(default_factory=dict)
 
     def update(
         self,
@@ -66,11 +72,29 @@ class Table:
         if not touched and not moved:
             return False
         self.version += 1
+        self._keep(list(records.values()))
         merged = {name: records.get(name) or self.records[name] for name in order}
         self.changed = {name: self.changed.get(name, self.version) for name in order}
         self.changed.update({name: self.version for name in touched if name in merged})
         self.records, self.verdicts = merged, dict(verdicts)
+        self.rows = {name: self.rows[name] for name in order}
         return True
+
+    def _keep(self, records: Sequence[ExposureRecord]) -> None:
+        """Read the numbers of records once, all of a number at a time."""
+        for name in number_names(records):
+            self.columns.setdefault(name, len(self.columns))
+        found = np.full((len(records), len(self.columns)), np.nan, dtype=np.float32)
+        for name, column in self.columns.items():
+            found[:, column] = values_of(records, name)
+        self.rows.update(zip((r.name for r in records), found, strict=True))
+
+    def _matrix(self, names: Sequence[str]) -> FloatArray:
+        found = np.full((len(self.columns), len(names)), np.nan, dtype=np.float32)
+        for i, name in enumerate(names):
+            row = self.rows[name]
+            found[: len(row), i] = row
+        return found
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many exposures are in each state and have each verdict."""
@@ -90,7 +114,8 @@ class Table:
         ]
         records = [record for _, record in rows]
         names = [record.name for record in records]
-        columns = dict(zip(*_columns(records), strict=True))
+        matrix = self._matrix(names)
+        columns = sorted(self.columns)
         head: dict[str, Any] = {
             "version": self.version,
             "total": len(self.records),
@@ -109,7 +134,8 @@ class Table:
             "by": [BY.index(by) for _, by in verdicts],
         }
         head["extra"] = list(extra)
-        arrays = [*map(np.asarray, extra.values()), *columns.values()]
+        arrays: list[FloatArray] = [np.asarray(values) for values in extra.values()]
+        arrays += [matrix[self.columns[name]] for name in columns]
         return pack(head, arrays)
 
 
@@ -130,8 +156,3 @@ def _text(name: str) -> dict[str, Any]:
     text = describe(name)
     shown = {"name": name, "label": text.label, "unit": text.unit, "about": text.about}
     return {**shown, "main": text.main}
-
-
-def _columns(records: Sequence[ExposureRecord]) -> tuple[list[str], list[FloatArray]]:
-    names = number_names(records)
-    return names, [values_of(records, name).astype(np.float32) for name in names]

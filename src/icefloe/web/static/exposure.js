@@ -28,6 +28,7 @@ class Micrograph extends Component {
   }
 
   componentDidMount() {
+    if (!this.props.detail.pictures.includes("preview")) { this.paint(); return; }
     this.image = new Image();
     this.image.onload = () => this.paint();
     this.image.src = pictureAddress(this.props.detail.name, "preview", this.props.store.table.version);
@@ -238,7 +239,7 @@ export class Exposure extends Component {
       ${known && html`<div class="two"><div>
           <${Micrograph} key=${name} detail=${known} store=${store} />
           <nav class="neighbours" aria-label="Neighbours in time">${around.map((other) => html`<button key=${other} class="thumb ${other === name ? "current" : ""}" onClick=${() => store.open(other)}>
-            <img alt="" loading="lazy" src=${pictureAddress(other, "thumbnail", 0)} /><span class="name">${other}</span></button>`)}</nav>
+            ${table.failures[other] ? html`<span class="nothing">failed</span>` : html`<img alt="" loading="lazy" src=${pictureAddress(other, "thumbnail", 0)} />`}<span class="name">${other}</span></button>`)}</nav>
           ${known.pictures.includes("spectrum") && html`<figure><figcaption>Spectrum with the fit</figcaption><img class="light" src=${pictureAddress(name, "spectrum", 0)} alt="Two-dimensional power spectrum, measured and fitted" /></figure>`}
         </div><div>
           ${[...Object.entries(known.flags)].flatMap(([stage, flags]) => flags.map((f) => html`<p class="flag">${stage}: ${f}</p>`))}

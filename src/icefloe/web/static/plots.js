@@ -86,7 +86,7 @@ export function drawPoints(canvas, xs, xRange, ys, yRange, selection, verdict, b
   const image = ctx.createImageData(w, h);
   const pixels = new Uint32Array(image.data.buffer);
   const n = ys.length;
-  const size = Math.max(1, Math.round((n > 5000 ? 1 : n > 400 ? 2 : 3) * ratio));
+  const size = Math.max(1, Math.round((n > 20000 ? 1 : n > 1000 ? 2 : 4) * ratio));
   const fx = (w - size) / (xRange.hi - xRange.lo || 1), fy = (h - size) / (yRange.hi - yRange.lo || 1);
   const fails = selection.fails;
   const { allPixel, chosenPixel, rejectedPixel } = colours;

@@ -2,7 +2,7 @@
 
 import { Component, html } from "./vendor/htm-preact.js";
 import { pictureAddress } from "./api.js";
-import { MARGIN, SIDE, drawHistogram, drawPoints, number, onDrag } from "./plots.js";
+import { MARGIN, SIDE, drawHistogram, drawPoints, onDrag } from "./plots.js";
 import { BY, ORDER, STATES, VERDICTS } from "./table.js";
 
 const PAGE = 36;
@@ -32,7 +32,7 @@ export function Counts({ store }) {
 export function SelectionBar({ store }) {
   const { selection, table } = store;
   const any = selection.brushes.size > 0;
-  return html`<div class="bar" role="status" aria-live="polite">
+  return html`<div class="bar sticky" role="status" aria-live="polite">
     <span><b>${selection.count}</b> of ${table.n} selected</span>
     ${any && html`<button onClick=${() => { selection.brushes.clear(); store.brush("", null); }}>Select all again</button>`}
     <span class="soft">Drag in a plot to select; a click clears it.</span></div>`;
@@ -213,5 +213,3 @@ export class Plots extends Component {
       ${columns.length > 1 && html`<${Scatter} store=${store} />`}</div></section>`;
   }
 }
-
-export { number };
