@@ -5,8 +5,9 @@
 The exposures are synthetic records with sixty numbers each in the memory of the server, so that
 what is measured is the server's packing, the transfer and the page in a headless Chromium without a
 GPU; reading sidecars and the index is measured by benchmarks/index.py. A brush is dragged across a
-histogram, a series and the scatter plot, each in many steps; the time of a step is that of the
-selection and of all plots that are drawn again, as the page itself takes it between two frames.
+histogram, a series and the scatter plot, each in many steps; the time of a step, taken by the
+page itself, runs from the frame in which the brush is handled to the first task after the browser
+has drawn: selection, counts, all plots in view.
 """
 
 from __future__ import annotations

@@ -274,7 +274,8 @@ class _Page:
     async def _changed(self, content: dict[str, Any]) -> Response:
         # What follows from it reaches this page and all others as an event.
         self._lists_due = True
-        await self._look()
+        await run_in_threadpool(self.watch.judge)
+        await self.hub.publish(self.watch.table.version)
         return JSONResponse(content)
 
     async def save_picks(self, request: Request) -> Response:

@@ -23,7 +23,8 @@ class Hub:
 
     def __init__(self) -> None:
         self._news = asyncio.Condition()
-        self._version, self._live, self._closed = -1, "", False
+        self._version, self._live = -1, ""
+        self._closed = asyncio.Event()
 
     async def publish(self, version: int, *, live: dict[str, Any] | None = None) -> None:
         """Tell all pages; those that know the version and the live facts hear nothing."""
@@ -36,7 +37,7 @@ class Hub:
     async def close(self) -> None:
         """End all streams."""
         async with self._news:
-            self._closed = True
+            self._closed.set()
             self._news.notify_all()
 
     async def stream(self, boot: str, last: str, version: int) -> AsyncIterator[bytes]:
@@ -59,15 +60,15 @@ class Hub:
             yield _event("change", f"{boot}-{version}", {"version": version})
         else:
             yield _event("hello", f"{boot}-{version}", {"version": version})
-        while not self._closed:
+        while True:
             async with self._news:
                 try:
-                    if self._version <= seen and self._live == live:
+                    if self._version <= seen and self._live == live and not self._closed.is_set():
                         await asyncio.wait_for(self._news.wait(), _ALIVE)
                 except TimeoutError:
                     pass
-                now, told, closed = self._version, self._live, self._closed
-            if closed:
+                now, told = self._version, self._live
+            if self._closed.is_set():
                 return
             if now > seen:
                 seen = now

@@ -98,7 +98,7 @@ class Table:
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return how many exposures are in each state and have each verdict."""
-        states = Counter(record.state for record in self.records.values())
+        states = Counter(str(record.state) for record in self.records.values())
         verdicts = Counter(state for state, _ in self.verdicts.values())
         return {
             "states": {state: states.get(state, 0) for state in STATES},

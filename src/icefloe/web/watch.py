@@ -65,11 +65,20 @@ class Watch:
         self._judged: Curation | None = None
         self._stamp: tuple[Any, ...] = ()
         self._off: tuple[str, ...] = ()
+        self._read: tuple[tuple[int, ...] | None, tuple[str, ...]] = (None, ())
 
     def poll(self) -> bool:
         """Look at the files; return whether anything changed. One thread at a time does."""
         with self._polling:
             return self._poll()
+
+    def judge(self) -> bool:
+        """Take over new rules and decisions only, which is quick; return whether they changed."""
+        with self._polling:
+            records = self.table.records
+            verdicts = self._verdicts(records, changed=False)
+            with self.lock:
+                return self.table.update({}, list(records), verdicts)
 
     def _poll(self) -> bool:
         self.problem = ""
@@ -104,11 +113,13 @@ class Watch:
     def _stages_off(self) -> tuple[str, ...]:
         from icefloe.engine import Session
 
-        try:
-            return tuple(Session.open(self.project.root).stages_off())
-        except IcefloeError as error:
-            self.problem = str(error)
-            return self._off
+        stamp = _stamp(self.project.settings_file)
+        if stamp != self._read[0]:
+            try:
+                self._read = (stamp, tuple(Session.open(self.project.root).stages_off()))
+            except IcefloeError as error:
+                self.problem = str(error)
+        return self._read[1]
 
     def _verdicts(
         self, records: Mapping[str, ExposureRecord], *, changed: bool
@@ -121,13 +132,13 @@ class Watch:
             except IcefloeError as error:
                 self.problem, rules = str(error), ()
             self._judged, self._stamp = evaluate(list(records.values()), rules), stamp
-        found = {name: (v.state, v.by) for name, v in self._judged.verdicts.items()}
+        found = {n: (str(v.state), str(v.by)) for n, v in self._judged.verdicts.items()}
         decisions, _ = read_journal(self.project)
         for name, decision in standing_decisions(decisions).items():
             if name in found:
                 state = "accepted" if decision.decision == "accept" else "rejected"
                 found[name] = (state, "person")
-        return {name: (str(state), str(by)) for name, (state, by) in found.items()}
+        return found
 
     def records(self) -> list[ExposureRecord]:
         """Return the exposures' records without lists, in order."""

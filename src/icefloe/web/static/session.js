@@ -29,13 +29,19 @@ export function Counts({ store }) {
   </section>`;
 }
 
-export function SelectionBar({ store }) {
-  const { selection, table } = store;
-  const any = selection.brushes.size > 0;
-  return html`<div class="bar sticky" role="status" aria-live="polite">
-    <span><b>${selection.count}</b> of ${table.n} selected</span>
-    ${any && html`<button onClick=${() => { selection.brushes.clear(); store.brush("", null); }}>Select all again</button>`}
-    <span class="soft">Drag in a plot to select; a click clears it.</span></div>`;
+export class SelectionBar extends Component {
+  componentDidMount() { this.props.store.told = () => this.setState({}); }
+
+  componentWillUnmount() { this.props.store.told = null; }
+
+  render({ store }) {
+    const { selection, table } = store;
+    const any = selection.brushes.size > 0;
+    return html`<div class="bar sticky" role="status" aria-live="polite">
+      <span><b>${selection.count}</b> of ${table.n} selected</span>
+      ${any && html`<button onClick=${() => { selection.brushes.clear(); store.brush("", null); }}>Select all again</button>`}
+      <span class="soft">Drag in a plot to select; a click clears it.</span></div>`;
+  }
 }
 
 export class Card extends Component {
@@ -67,8 +73,6 @@ export class Card extends Component {
     this.watch.disconnect();
     this.props.store.painters.delete(this.paint);
   }
-
-  componentDidUpdate() { this.paint(); }
 
   paint() {
     if (!this.visible) return;
@@ -132,7 +136,7 @@ export class Scatter extends Component {
 
   componentWillUnmount() { this.props.store.painters.delete(this.paint); }
 
-  componentDidUpdate() { this.paint(); }
+  componentDidUpdate(_, before) { if (before !== this.state) this.paint(); }
 
   paint() {
     const { store } = this.props;

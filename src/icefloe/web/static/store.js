@@ -25,7 +25,16 @@ export class Store {
     return () => this.listeners.delete(listener);
   }
 
-  changed() { for (const listener of this.listeners) listener(); }
+  // Draws everything anew: what is written now, plots in the next frame.
+  changed() {
+    for (const listener of this.listeners) listener();
+    requestAnimationFrame(() => this.paint());
+  }
+
+  paint() {
+    for (const paint of this.painters) paint();
+    if (this.told) this.told();
+  }
 
   say(message) {
     this.message = message;
@@ -72,7 +81,7 @@ export class Store {
     events.onerror = () => { this.connected = false; this.changed(); };
   }
 
-  // A brush: all plots follow in the next frame.
+  // A brush: all plots and the count follow in the next frame, the list of exposures when it rests.
   brush(key, brush) {
     this.selection.set(key, brush);
     if (this.frame) return;
@@ -80,9 +89,13 @@ export class Store {
       this.frame = 0;
       const start = performance.now();
       this.selection.update();
-      for (const paint of this.painters) paint();
-      this.timing.brush.push(performance.now() - start);
-      this.changed();
+      this.paint();
+      clearTimeout(this.rest);
+      this.rest = setTimeout(() => { for (const listener of this.listeners) listener(); }, 150);
+      // A message arrives after this frame was drawn.
+      const { port1, port2 } = new MessageChannel();
+      port1.onmessage = () => { this.timing.brush.push(performance.now() - start); port1.close(); };
+      port2.postMessage(0);
     });
   }
 
