@@ -15,7 +15,7 @@ export class Store {
     this.done = [];
     this.listeners = new Set();
     this.painters = new Set();
-    this.timing = { load: 0, brush: [] };
+    this.timing = { load: 0, brush: [], drawn: [] };
   }
 
   get guest() { return this.session.role !== "owner"; }
@@ -94,7 +94,8 @@ export class Store {
       this.rest = setTimeout(() => { for (const listener of this.listeners) listener(); }, 150);
       // A message arrives after this frame was drawn.
       const { port1, port2 } = new MessageChannel();
-      port1.onmessage = () => { this.timing.brush.push(performance.now() - start); port1.close(); };
+      port1.onmessage = () => { this.timing.drawn.push(performance.now() - start); port1.close(); };
+      this.timing.brush.push(performance.now() - start);
       port2.postMessage(0);
     });
   }
