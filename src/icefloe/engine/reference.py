@@ -43,6 +43,7 @@ _VERSION = 1
 _SCHEMA = 1
 # Choices about picking with the templates, not about making them.
 _AFTERWARDS = {"threshold", "min_distance", "max_picks", "max_contrast", "junk", "angle_step"}
+_AFTERWARDS |= {"max_score", "min_power", "max_power"}
 
 
 @dataclass(frozen=True)

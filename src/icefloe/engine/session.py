@@ -125,17 +125,17 @@ class Session:
 
         Raises
         ------
-        InputError, MissingMetadataError
+        InputError, MissingMetadataError, StarColumnError
             The file cannot be read, holds no templates, or its pixel size is not known.
         """
-        from icefloe.engine.template_file import read_templates
+        from icefloe.engine.given_templates import given_templates
 
         pick = self.settings.pick
         key = (pick.templates, pick.template_pixel_size, self.identity(pick.templates))
         if self._templates is None or self._templates[0] != key:
             path = self.project.locate(str(pick.templates))
             diameter = pick.match_settings().diameter
-            bank = read_templates(path, pixel_size=pick.template_pixel_size, diameter=diameter)
+            bank = given_templates(path, pixel_size=pick.template_pixel_size, diameter=diameter)
             self._templates = (key, bank)
         return self._templates[1]
 
