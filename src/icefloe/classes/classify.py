@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from icefloe._types import AnyArray, FloatArray
 from icefloe.classes.averages import average_classes
-from icefloe.classes.loop import Iterations, turn_shifts
+from icefloe.classes.loop import MARGIN, Iterations
 from icefloe.classes.prepare import Particles, prepare_particles
 from icefloe.classes.ranking import ClassRank, rank_classes
 from icefloe.classes.result import Classification
@@ -22,8 +22,6 @@ __all__ = ["classify_particles"]
 
 # Particles a class there must be at least, on average.
 _A_CLASS = 10
-# What is looked at reaches beyond the particle.
-MARGIN = 1.15
 
 
 def classify_particles(
@@ -87,12 +85,14 @@ def classify_particles(
     if n_classes < choice.classes:
         flags += (f"{n_classes} classes instead of {choice.classes} for {n} particles",)
     mask = min(MARGIN * diameter, width - 8 * particles.pixel_size)
-    work = Iterations(particles, n_classes, mask, choice, device, progress)
-    work.run()
     half = np.zeros(len(stack), dtype=np.int64)
     half[particles.used] = np.arange(n) % 2
     if halves is not None:
         half = np.asarray(halves, dtype=np.int64) % 2
+    work = Iterations(
+        particles, n_classes, mask, half[particles.used], choice, device, progress
+    )
+    work.run()
     return _result(particles, work, mask, diameter, len(stack), half, flags)
 
 
@@ -106,7 +106,6 @@ def _result(
     flags: tuple[str, ...],
 ) -> Classification:
     state, size = work.state, particles.pixel_size
-    state.places += turn_shifts(work.centres()[state.classes], state.psi)
     found = average_classes(
         particles, state, work.n_classes, mask, halves[particles.used]
     )

@@ -7,17 +7,29 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter, label
 
 from icefloe._types import AnyArray, FloatArray
 from icefloe.classes.assign import balanced_classes
 from icefloe.classes.basis import Harmonics, turned
 from icefloe.classes.prepare import Particles, noise_on
-from icefloe.classes.scoring import angle_curves, best_scores
+from icefloe.classes.scoring import Templates, angle_curves, best_scores
 from icefloe.classes.settings import ClassifySettings
-from icefloe.classes.update import Sums, accumulate, class_coefficients, make_templates
+from icefloe.classes.update import (
+    References,
+    Sums,
+    accumulate,
+    make_references,
+    make_templates,
+    shift_images,
+)
 
-__all__ = ["Assignment", "shift_grid", "turn_shifts", "Iterations"]
+__all__ = ["MARGIN", "Assignment", "Iterations", "middle_of", "shift_grid", "turn_shifts"]
 
+# What is looked at reaches beyond the particle.
+MARGIN = 1.15
+# Detail coarser than that, A, half sets have in common.
+_JOIN = 20.0
 # Classes smaller than that, relative to an even share, are made anew from half of a large one.
 _TOO_SMALL = 0.2
 # Early iterations look at so many particles a class.
@@ -68,6 +80,34 @@ def turn_shifts(shifts: FloatArray, psi: FloatArray) -> FloatArray:
     return np.stack([x * s + y * c, x * c - y * s], axis=1)
 
 
+def middle_of(image: FloatArray, width: float) -> FloatArray:
+    """Return y and x, pixels from the middle, of the piece of an image that is the particle.
+
+    The centre of mass of what stands out and hangs together nearest to the middle, so that a
+    neighbour does not pull; at most an eighth of the diameter `width` (pixels) at a time.
+    """
+    n = image.shape[-1]
+    smooth = gaussian_filter(image.astype(np.float64), 0.04 * width)
+    inside = image != 0
+    if not inside.any():
+        return np.zeros(2)
+    high = float(np.percentile(smooth[inside], 95))
+    groups, found = label(smooth > 0.4 * high)
+    if high <= 0 or not found:
+        return np.zeros(2)
+    c = np.arange(n) - n // 2
+    near = np.exp(-(c[:, None] ** 2 + c[None, :] ** 2) / (0.4 * width) ** 2)
+    sizes = np.bincount(groups.ravel(), (near * np.clip(smooth, 0, None)).ravel())
+    sizes[0] = 0
+    weight = np.where(groups == sizes.argmax(), smooth, 0)
+    # The near part counts more: a touching neighbour is still part of the piece.
+    weight = weight * near
+    middle = np.array([(weight.sum(axis=1) * c).sum(), (weight.sum(axis=0) * c).sum()])
+    middle /= weight.sum()
+    length = float(np.hypot(*middle))
+    return np.asarray(middle * min(1.0, 0.125 * width / max(length, 1e-9)))
+
+
 def _main_variation(rows: FloatArray) -> FloatArray:
     """Return (n,) the first principal component of rows (n, p), by the power method."""
     direction = rows[int(np.square(rows).sum(axis=1).argmax())].astype(np.float64)
@@ -85,11 +125,13 @@ class Iterations:
         particles: Particles,
         n_classes: int,
         diameter: float,
+        halves: AnyArray,
         settings: ClassifySettings,
         device: str,
         progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.particles, self.n_classes, self.diameter = particles, n_classes, diameter
+        self.halves = halves
         self.settings, self.device = settings, device
         self._progress = progress
         n = len(particles)
@@ -134,26 +176,6 @@ class Iterations:
             self._basis, self._transfer = basis, self.particles.transfer(basis.rings, step)
         return self._transfer
 
-    def self_scores(
-        self, basis: Harmonics, members: AnyArray, energy: FloatArray, sums: Sums, noise: FloatArray
-    ) -> FloatArray:
-        """Return (m,) what each particle's own part of its class's average adds to its score."""
-        coefficients = class_coefficients(basis, sums, noise)
-        factor = np.sqrt(
-            np.square(coefficients).sum(axis=(1, 2))
-            / np.maximum(
-                np.square(sums.images).sum(axis=(1, 2)) / np.square(np.maximum(sums.weights, 1e-3)),
-                1e-20,
-            )
-        )
-        classes = self.state.classes[members]
-        known = classes >= 0
-        out = np.zeros(len(members))
-        k = classes[known]
-        rings = energy[known] * factor[k] / np.maximum(sums.weights[k], 1e-3) / noise
-        out[known] = self._share[members][known] * rings.sum(axis=1)
-        return out
-
     def centre(self, basis: Harmonics) -> None:
         """Move all particles onto their radial average."""
         everything = np.arange(len(self._order))
@@ -161,10 +183,10 @@ class Iterations:
         grid = shift_grid(self.settings.max_shift / self.particles.pixel_size, 1.0)
         y, transfer = self.look(basis, everything)
         for _ in range(2):
-            mean = y.mean(axis=0, dtype=np.float64).astype(np.float32)
+            mean = y.sum(axis=0, dtype=np.float64).astype(np.float32)
             mean[1:] = 0
-            sums = Sums(mean[None] * len(y), transfer.sum(axis=0)[None], np.array([len(y)]))
-            b = class_coefficients(basis, sums, noise)
+            halves = Sums(np.stack([mean, mean])[None], np.stack([transfer.sum(axis=0)] * 2)[None])
+            b = make_references(basis, halves, noise, np.inf).coefficients[0]
             # A round template needs no turning: all its shifts, at angle 0.
             templates = make_templates(basis, b, grid, noise)
             products = y.reshape(len(y), -1) @ templates.rows[0].reshape(len(grid), -1).T
@@ -178,53 +200,57 @@ class Iterations:
         length = np.hypot(t[:, 0], t[:, 1])
         self.state.places[members] = t * np.minimum(1, limit / np.maximum(length, 1e-9))[:, None]
 
-    def seeds(self, basis: Harmonics, members: AnyArray) -> FloatArray:
-        """Return classes (K, M, 2, R) that are single particles."""
+    def seeds(self, basis: Harmonics, members: AnyArray) -> References:
+        """Return classes that are single particles."""
         chosen = self.random.choice(members, self.n_classes, replace=False)
         y, transfer = self.look(basis, chosen)
-        return np.asarray(y / (transfer[:, None, None, :] + 0.3))
+        one = y / (transfer[:, None, None, :] + 0.3)
+        return References(np.stack([one, one]), np.zeros((2, *transfer.shape), np.float32))
 
     def step(
         self,
         basis: Harmonics,
         members: AnyArray,
-        classes: FloatArray,
+        references: References,
         sums: Sums | None,
         grid: FloatArray,
-        n_angles: int,
         largest: float,
         decay: float,
     ) -> Sums:
-        """Compare `members` with the classes (K, M, 2, R) and average them anew."""
-        noise = noise_on(basis, self.particles)
+        """Compare `members` with the classes and average them anew."""
         y, transfer = self.look(basis, members)
-        templates = make_templates(basis, classes, grid, noise)
-        score, shift = best_scores(
-            y, transfer, templates, basis.angle_matrix(n_angles), self.device
-        )
-        if sums is not None:
-            energy = np.square(y).sum(axis=(1, 2))
-            own = self.self_scores(basis, members, energy, sums, noise)
-            k = self.state.classes[members]
-            known = np.flatnonzero(k >= 0)
-            norm = np.sqrt(np.einsum("nr,nr->n", transfer[known], templates.power[k[known]]))
-            score[known, k[known]] -= (own[known] / np.maximum(norm, 1e-9)).astype(np.float32)
+        halves = self.halves[members]
+        score = np.empty((len(members), self.n_classes), np.float32)
+        shift = np.empty(score.shape, np.int32)
+        tables = []
+        for h in (0, 1):
+            part = np.flatnonzero(halves == h)
+            made = make_templates(
+                basis, references.coefficients[h], grid, noise_on(basis, self.particles)
+            )
+            tables.append(made)
+            if part.size:
+                angles = basis.angle_matrix(2 * basis.orders + 6)
+                score[part], shift[part] = best_scores(
+                    y[part], transfer[part], made, angles, self.device
+                )
+        score -= self._own_part(basis, members, y, transfer, references, tables)
         cap = max(1, math.ceil(largest * len(members) / self.n_classes))
         best = balanced_classes(score, cap)
         rows = np.arange(len(members))
         index = shift[rows, best]
         psi = np.empty(len(members))
         fine = basis.angle_matrix(360)
-        for start in range(0, len(members), 1024):
-            part = slice(start, start + 1024)
-            curves = angle_curves(y[part], templates.rows[best[part], index[part]], fine)
-            psi[part] = curves.argmax(axis=1)
+        for h in (0, 1):
+            chosen = np.flatnonzero(halves == h)
+            for start in range(0, len(chosen), 1024):
+                part = chosen[start : start + 1024]
+                curves = angle_curves(y[part], tables[h].rows[best[part], index[part]], fine)
+                psi[part] = curves.argmax(axis=1)
         self.state.score[members] = score[rows, best]
-        self.state.classes[members] = best
         self.state.psi[members] = psi
-        self.last_scores = score
-        fresh = self._reseed(basis, y, members, best)
-        new = accumulate(basis, y, transfer, best, psi, index, grid, self.n_classes)
+        fresh = self._reseed(y, members, best)
+        new = accumulate(basis, y, transfer, best, halves, psi, index, grid, self.n_classes)
         self.state.classes[members] = best
         self.state.places[members] += turn_shifts(grid[index], psi)
         self._clip(members)
@@ -232,13 +258,36 @@ class Iterations:
         self._share[members] = 1.0
         if sums is None or decay == 0:
             return new
-        for k in fresh:
-            sums.images[k], sums.weights[k], sums.counts[k] = 0, 0, 0
+        sums.images[fresh], sums.weights[fresh] = 0, 0
         return sums.decayed(decay, new)
 
-    def _reseed(
-        self, basis: Harmonics, y: FloatArray, members: AnyArray, best: AnyArray
-    ) -> list[int]:
+    def _own_part(
+        self,
+        basis: Harmonics,
+        members: AnyArray,
+        y: FloatArray,
+        transfer: FloatArray,
+        references: References,
+        tables: list[Templates],
+    ) -> FloatArray:
+        """Return (m, K) what each particle's own part of its class adds to its score there.
+
+        Without it small classes hold on to their members: among twenty, a particle's own noise is
+        worth several standard deviations.
+        """
+        out = np.zeros((len(members), self.n_classes), np.float32)
+        k, half = self.state.classes[members], self.halves[members]
+        energy = np.square(y).sum(axis=(1, 2)) / noise_on(basis, self.particles)
+        for h in (0, 1):
+            rows = np.flatnonzero((k >= 0) & (half == h))
+            own = np.einsum("nr,nr->n", energy[rows], references.gain[h][k[rows]])
+            norm = np.einsum("nr,nr->n", transfer[rows], tables[h].power[k[rows]])
+            out[rows, k[rows]] = (
+                self._share[members[rows]] * own / np.sqrt(np.maximum(norm, 1e-12))
+            )
+        return out
+
+    def _reseed(self, y: FloatArray, members: AnyArray, best: AnyArray) -> list[int]:
         """Give empty classes half of a large one, split along its main variation; in place."""
         count = np.bincount(best, minlength=self.n_classes)
         few = _TOO_SMALL * len(members) / self.n_classes
@@ -270,7 +319,8 @@ class Iterations:
         self.centre(basis)
         total = choice.iterations
         late = max(1, round(_LATE * total))
-        level, classes, sums = 0, None, None
+        level = 0
+        sums: Sums | None = None
         for i in range(total):
             if self._progress:
                 self._progress(i, total)
@@ -284,14 +334,15 @@ class Iterations:
             if sums is None:
                 classes = self.seeds(basis, members)
             else:
-                classes = class_coefficients(basis, sums, noise_on(basis, p))
+                sums = self.recentred(basis, sums)
+                classes = make_references(basis, sums, noise_on(basis, p), size / _JOIN)
             reach, step = ((12.0, 1.5) if level == 0 else (8.0, 1.0)) if not last else (4.0, 0.5)
             grid = shift_grid(max(reach / size, step), step)
-            angles = 2 * basis.orders + 6
             decay = 0.5 if len(members) < n else 0.0
             largest = min(choice.largest, 1.5) if level == 0 else choice.largest
-            sums = self.step(basis, members, classes, sums, grid, angles, largest, decay)
-        self.sums, self.last_basis = sums, basis
+            sums = self.step(basis, members, classes, sums, grid, largest, decay)
+        assert sums is not None
+        self.recentred(basis, sums)
 
     def _again(self, basis: Harmonics) -> Sums:
         """Average the particles that the present averages are of, in another basis."""
@@ -301,25 +352,21 @@ class Iterations:
         zero = np.zeros(len(members), dtype=np.intp)
         return accumulate(
             basis, y * share[:, None, None, None], transfer * share[:, None],
-            self.state.classes[members], self.state.psi[members], zero, np.zeros((1, 2)),
-            self.n_classes,
+            self.state.classes[members], self.halves[members], self.state.psi[members], zero,
+            np.zeros((1, 2)), self.n_classes,
         )  # fmt: skip
 
-    def centres(self) -> FloatArray:
-        """Return (K, 2) y and x, pixels, of what stands out in each average, from the middle."""
-        assert self.sums is not None
-        noise = noise_on(self.last_basis, self.particles)
-        images = self.last_basis.image(class_coefficients(self.last_basis, self.sums, noise))
-        n = self.last_basis.n
-        c = np.arange(n) - n // 2
-        y, x = np.meshgrid(c, c, indexing="ij")
-        out = np.zeros((len(images), 2))
-        reach = 0.25 * self.diameter / self.particles.pixel_size
-        for k, image in enumerate(images):
-            high = float(np.percentile(image[image != 0], 95)) if np.any(image) else 0.0
-            weight = np.clip(image - 0.3 * high, 0, None)
-            total = float(weight.sum())
-            if high > 0 and total > 0:
-                middle = np.array([(weight * y).sum(), (weight * x).sum()]) / total
-                out[k] = middle * min(1.0, reach / max(float(np.hypot(*middle)), 1e-9))
-        return out
+    def recentred(self, basis: Harmonics, sums: Sums) -> Sums:
+        """Return sums with what stands out in the middle, and move the particles' places along."""
+        noise = noise_on(basis, self.particles)
+        averages = make_references(basis, sums, noise, np.inf).coefficients[0]
+        width = self.diameter / MARGIN / self.particles.pixel_size
+        centres = np.stack([middle_of(image, width) for image in basis.image(averages)])
+        known = self.state.classes >= 0
+        self.state.places[known] += turn_shifts(
+            centres[self.state.classes[known]], self.state.psi[known]
+        )
+        shape = sums.images.shape
+        flat = basis.image(sums.images.reshape(-1, *shape[2:]))
+        moved = shift_images(flat, -np.repeat(centres, 2, axis=0))
+        return Sums(basis.project(moved).reshape(shape), sums.weights)
