@@ -48,15 +48,18 @@ class Harmonics:
         Number M of orders m = 0 ... M - 1; negative ones follow from the image being real.
     pixels
         (p,) flat indices of the pixels inside.
+    active
+        (a,) flat indices of the coefficients (M, 2, R) that are not always zero.
     forward, backward
-        (p, M * 2 * R) float32: with the mask and without. Coefficients are scaled so that the
-        plain sum of their products is the inner product of two images in the band.
+        (p, a) float32: with the mask and without. Coefficients are scaled so that the plain sum of
+        their products is the inner product of two images in the band.
     """
 
     n: int
     rings: FloatArray
     orders: int
     pixels: AnyArray
+    active: AnyArray
     forward: FloatArray
     backward: FloatArray
 
@@ -74,19 +77,27 @@ class Harmonics:
         orders = math.ceil(2 * math.pi * rings[-1] * radius.max()) + 2
         shape = (len(pixels), orders, 2, len(rings))
         basis = np.empty(shape, dtype=np.float32)
-        arguments = 2 * np.pi * radius[:, None] * rings
+        # Pixels of a grid share few radii.
+        own, which = np.unique(np.round(radius**2).astype(np.intp), return_inverse=True)
+        arguments = 2 * np.pi * np.sqrt(own)[:, None] * rings
         scale = np.sqrt(2 * np.pi * rings * step)
         for m in range(orders):
-            value = jv(m, arguments) * scale * (1.0 if m == 0 else math.sqrt(2))
+            value = (jv(m, arguments) * scale * (1.0 if m == 0 else math.sqrt(2)))[which]
             basis[:, m, 0] = value * np.cos(m * azimuth)[:, None]
             basis[:, m, 1] = -value * np.sin(m * azimuth)[:, None]
         flat = basis.reshape(len(pixels), -1)
-        return cls(n, rings, orders, pixels, flat * mask.ravel()[pixels, None], flat)
+        # High orders vanish on inner rings: about half of the columns.
+        energy = np.square(flat).sum(axis=0)
+        active = np.flatnonzero(energy > 1e-4 * energy.max())
+        backward = np.ascontiguousarray(flat[:, active])
+        forward = backward * mask.ravel()[pixels, None]
+        return cls(n, rings, orders, pixels, active, forward, backward)
 
     @functools.cached_property
     def ring_energy(self) -> FloatArray:
         """Return (R,) the mean energy that white noise of variance 1 has on each ring."""
-        squares = np.square(self.forward).sum(axis=0, dtype=np.float64)
+        squares = np.zeros(self.orders * 2 * self.n_rings)
+        squares[self.active] = np.square(self.forward).sum(axis=0, dtype=np.float64)
         energy: FloatArray = squares.reshape(self.orders, 2, self.n_rings).sum(axis=(0, 1))
         return energy
 
@@ -99,10 +110,10 @@ class Harmonics:
         """Return the coefficients (..., M, 2, R) of images (..., n, n)."""
         lead = images.shape[:-2]
         rows = images.reshape(-1, self.n * self.n)
-        out = np.empty((len(rows), self.forward.shape[1]), dtype=np.float32)
+        out = np.zeros((len(rows), self.orders * 2 * self.n_rings), dtype=np.float32)
 
         def some(part: slice) -> None:
-            np.matmul(rows[part][:, self.pixels], self.forward, out=out[part])
+            out[part, self.active] = rows[part][:, self.pixels] @ self.forward
 
         in_threads(some, len(rows), 128)
         return out.reshape(*lead, self.orders, 2, self.n_rings)
@@ -110,9 +121,13 @@ class Harmonics:
     def image(self, coefficients: FloatArray) -> FloatArray:
         """Return the images (..., n, n) of coefficients, zero outside the disc."""
         lead = coefficients.shape[:-3]
-        rows = coefficients.reshape(-1, self.orders * 2 * self.n_rings) @ self.backward.T
+        rows = coefficients.reshape(-1, self.orders * 2 * self.n_rings)
         out = np.zeros((len(rows), self.n * self.n), dtype=np.float32)
-        out[:, self.pixels] = rows
+
+        def some(part: slice) -> None:
+            out[part, self.pixels] = rows[part][:, self.active] @ self.backward.T
+
+        in_threads(some, len(rows), 128)
         return out.reshape(*lead, self.n, self.n)
 
     def angle_matrix(self, n_angles: int) -> FloatArray:

@@ -17,7 +17,7 @@ from icefloe.extraction.ctf import CtfPlanes
 from icefloe.fourier import crop_rfft, irfft2, rfft2, rotational_average, shift_phases
 from icefloe.optics import CtfParameters, good_size, wavelength
 
-__all__ = ["Particles", "prepare_particles", "ring_transfer"]
+__all__ = ["Particles", "binned_box", "noise_on", "prepare_particles", "ring_transfer"]
 
 # Fewer particles make no classes.
 FEWEST = 20
@@ -152,7 +152,7 @@ def prepare_particles(
             f"{FEWEST} or more",
         )
     side = stack.shape[1]
-    box, size = _binned(side, pixel_size, settings.bin_to)
+    box, size = binned_box(side, pixel_size, settings.bin_to)
     lenses = None
     if ctf is None:
         if settings.ctf != "none":
@@ -181,7 +181,8 @@ def _usable(stack: FloatArray) -> tuple[AnyArray, tuple[str, ...]]:
     return np.flatnonzero(~(missing | flat)), flags
 
 
-def _binned(side: int, pixel_size: float, target: float) -> tuple[int, float]:
+def binned_box(side: int, pixel_size: float, target: float) -> tuple[int, float]:
+    """Return box and pixel size, A, of particles binned to about `target` A; finer is not made."""
     if pixel_size > 0.9 * target:
         return side, pixel_size
     box = min(side, max(24, good_size(math.ceil(side * pixel_size / target))))

@@ -1,12 +1,13 @@
 """How good class averages are, in numbers that can be looked at; no network.
 
 Each measure gives 0 to 1; the score is their weighted mean, and what a picture of a particle cannot
-do without (a size that fits, halves that agree) also limits it.
+do without (a size that fits, halves that agree, a middle) also limits it.
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -111,7 +112,6 @@ def rank_classes(
     known = np.asarray(resolution)[full & np.isfinite(resolution)]
     best = float(np.percentile(known, 15)) if known.size else 1.0
     share = counts.sum() / max(1, np.count_nonzero(full))
-    twins = _duplicates(images, counts, resolution, pixel_size, diameter)
     ranks = []
     for k, image in enumerate(np.asarray(images, dtype=np.float64)):
         if not full[k] or float(image.std()) < 1e-12:
@@ -132,17 +132,19 @@ def rank_classes(
             "resolution": _fall(res / best, 1.1, 2.5) if np.isfinite(res) else 0.0,
             "population": 1 - _fall(float(counts[k]) / share, 0.05, 0.6),
             "contrast": 1 - _fall(contrast, 1.5, 8.0),
-            "centred": _fall(offset, 0.05, 0.25),
+            "centred": _fall(offset, 0.06, 0.2),
             "size": min(1 - _fall(feret, 0.35, 0.6), _fall(feret, 1.25, 1.5)),
             "edge": _fall(edge, 0.1, 0.7),
         }
         score = sum(WEIGHTS[name] * value for name, value in parts.items())
-        limit = 0.3 + 0.7 * min(1.0, 2 * min(parts["size"], parts["resolution"]))
+        worst = min(parts[name] for name in ("size", "resolution", "centred"))
+        limit = 0.3 + 0.7 * min(1.0, 2 * worst)
         ranks.append(
             ClassRank(min(score, limit), int(counts[k]), res, contrast, offset, feret, edge,
-                      twins[k], parts)
+                      -1, parts)
         )  # fmt: skip
-    return tuple(ranks)
+    twins = _duplicates(images, ranks, pixel_size, diameter)
+    return tuple(replace(r, duplicate_of=twin) for r, twin in zip(ranks, twins, strict=True))
 
 
 def _fall(value: float, high: float, low: float) -> float:
@@ -186,7 +188,7 @@ def _otsu(values: FloatArray) -> float:
 
 
 def rotational_correlation(
-    images: FloatArray, *, pixel_size: float, diameter: float, resolution: float = 15.0
+    images: FloatArray, *, pixel_size: float, diameter: float, resolution: float = 20.0
 ) -> FloatArray:
     """Return (K, K) correlation coefficients of images at the best angle, in the circle."""
     basis = Harmonics.make(images.shape[-1], 1.1 * diameter / pixel_size, pixel_size / resolution)
@@ -204,14 +206,15 @@ def rotational_correlation(
 
 
 def _duplicates(
-    images: FloatArray, counts: AnyArray, resolution: FloatArray, pixel_size: float, diameter: float
+    images: FloatArray, ranks: Sequence[ClassRank], pixel_size: float, diameter: float
 ) -> list[int]:
     like = rotational_correlation(images, pixel_size=pixel_size, diameter=diameter) > DUPLICATE
     found = [-1] * len(images)
     kept: list[int] = []
-    for k in np.lexsort((-np.asarray(counts), np.asarray(resolution))).tolist():
-        twin = next((j for j in kept if like[j, k]), -1)
-        if twin < 0 and counts[k] > 0:
-            kept.append(k)
-        found[k] = twin
+    # In the order in which classes will be numbered.
+    for k in sorted(range(len(ranks)), key=lambda k: (-ranks[k].score, -ranks[k].population, k)):
+        if ranks[k].population > 0:
+            found[k] = next((j for j in kept if like[j, k]), -1)
+            if found[k] < 0:
+                kept.append(k)
     return found

@@ -25,6 +25,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "ctf": ("icefloe.cli.ctf", "Estimate the CTF of micrographs."),
     "pick": ("icefloe.cli.pick", "Find particles in micrographs."),
     "extract": ("icefloe.cli.extract", "Cut out picked particles."),
+    "classify": ("icefloe.cli.classify", "Make 2D class averages, and templates from them."),
     "coordinates": ("icefloe.cli.coordinates", "Convert and compare particle coordinates."),
     "boxsize": ("icefloe.cli.boxsize", "Say how large a particle's box should be."),
     "gain": ("icefloe.cli.gain", "Estimate, orient or apply a gain reference."),
