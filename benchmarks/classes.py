@@ -18,6 +18,7 @@ each class's own turn and shift. `choices` compares ways that were tried.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import gzip
 import os
@@ -177,8 +178,8 @@ def apoferritin(data: Path, work: Path) -> Path:
             "rlnDefocusAngle": float(fit["astigmatism_angle_deg"]),
         })  # fmt: skip
     optics = OpticsGroup(300.0, 0.0, 0.07, 1.5, 1.5)
-    write_star(work / "micrographs_ctf.star",
-               {"optics": optics_table([optics]), "micrographs": StarTable.from_rows(rows)})  # fmt: skip
+    blocks = {"optics": optics_table([optics]), "micrographs": StarTable.from_rows(rows)}
+    write_star(work / "micrographs_ctf.star", blocks)
     write_star(work / "picks.star", coordinate_files(listed))
     subprocess.run(
         [sys.executable, "-m", "icefloe", "extract", "micrographs_ctf.star", "--picks",
@@ -289,7 +290,7 @@ def simulate(model: Path, n: int, box: int, pixel: float, views: int, snr: float
         ctfs.append(ctf)
         clean = gaussian_filter(clean, 3.4 / pixel)
         images[i] = irfft2(rfft2(clean) * -ctf_2d(ctf, (box, box), pixel), (box, box))
-    good = int(round(n * (1 - junk)))
+    good = round(n * (1 - junk))
     signal = images[:good].var(axis=(1, 2)).mean()
     if junk:
         images[good:] *= np.sqrt(2 * signal / images[good:].var(axis=(1, 2)))[:, None, None]
@@ -410,11 +411,9 @@ def relion_simulated(truth: dict[str, Any], work: Path, iterations: int, limit: 
         "--random_seed", "1",
     ]  # fmt: skip
     before, begin = os.times(), time.perf_counter()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         subprocess.run(command, cwd=folder, timeout=limit, stdout=subprocess.DEVNULL,
                        stderr=subprocess.DEVNULL, check=False)  # fmt: skip
-    except subprocess.TimeoutExpired:
-        pass
     after = os.times()
     done = sorted((folder / "relion").glob("run_it*_data.star"))
     table = read_star(done[-1])["particles"]

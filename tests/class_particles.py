@@ -48,7 +48,7 @@ class Truth:
     place: np.ndarray  # A
 
 
-def particles(n=600, noise=2.0, with_ctf=True, seed=0, views=(0, 1, 2)):
+def particles(n=500, noise=0.4, with_ctf=True, seed=0, views=(0, 1, 2)):
     rng = np.random.default_rng(seed)
     models = shapes()
     box = models.shape[1]

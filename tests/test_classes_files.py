@@ -5,10 +5,10 @@ import subprocess
 
 import numpy as np
 import pytest
-from class_particles import DIAMETER, PIXEL, particles
 from click.testing import CliRunner
 from scipy.ndimage import gaussian_filter
 
+from class_particles import DIAMETER, PIXEL, particles
 from icefloe.cli.classify import command
 from icefloe.cli.main import main
 from icefloe.errors import InputError, SettingsError, StarColumnError
@@ -43,7 +43,7 @@ def write_stack(folder, truth):
 def job(tmp_path_factory):
     folder = tmp_path_factory.mktemp("classes")
     # Without a CTF: a plain average must then look like the class.
-    truth = particles(300, noise=1.5, with_ctf=False, seed=4)
+    truth = particles(300, noise=1.0, with_ctf=False, seed=4)
     write_stack(folder, truth)
     call = [str(folder / "particles.star"), "--out", str(folder / "out"), "--classes", "6"]
     call += ["--diameter", str(DIAMETER), "--iterations", "8", "--device", "cpu"]
@@ -76,9 +76,7 @@ def test_files_are_those_of_relion(job):
     assert 0 < len(selected) <= len(truth.images)
 
 
-@pytest.mark.skipif(
-    shutil.which("relion_stack_create") is None, reason="RELION is not installed"
-)
+@pytest.mark.skipif(shutil.which("relion_stack_create") is None, reason="RELION is not installed")
 def test_relion_turns_and_moves_particles_onto_their_classes(job):
     folder, _, _ = job
     table = read_star(folder / "out" / "run_data.star")
@@ -112,23 +110,25 @@ def test_relion_turns_and_moves_particles_onto_their_classes(job):
 def test_relion_goes_on_from_the_classes(job):
     folder, _, _ = job
     call = [
-        "relion_refine", "--i", "out/run_data.star", "--ref", "out/run_classes.mrcs", "--o",
-        "next", "--K", "6", "--iter", "1", "--skip_align", "--particle_diameter", "120",
-        "--zero_mask", "--norm", "--scale", "--j", "1", "--dont_combine_weights_via_disc",
-        "--firstiter_cc",
+        "relion_refine", "--i", "out/run_data.star", "--ref", "out/run_model.star", "--o",
+        "next/run", "--K", "6", "--iter", "1", "--particle_diameter", "130", "--zero_mask",
+        "--norm", "--scale", "--j", "1", "--dont_combine_weights_via_disc", "--psi_step", "12",
+        "--offset_range", "3", "--offset_step", "2",
     ]  # fmt: skip
+    (folder / "next").mkdir()
     done = subprocess.run(call, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-500:]
     before = read_star(folder / "out" / "run_data.star")["particles"]
-    after = read_star(folder / "next_it001_data.star")["particles"]
-    number = dict(zip(before["rlnImageName"], before["rlnClassNumber"], strict=True))
-    # RELION rewrites names as it pleases, but keeps the index.
-    same = [
-        number[name] == k
-        for name, k in zip(after["rlnImageName"], after["rlnClassNumber"], strict=True)
-    ]
-    # Turns and places must be right for the classes to be found again without a search.
-    assert np.mean(same) > 0.7
+    after = read_star(folder / "next" / "run_it001_data.star")["particles"]
+    ours = np.argsort(before["rlnImageName"].astype(str))
+    theirs = np.argsort(after["rlnImageName"].astype(str))
+    # RELION searches all classes, angles and places anew, and finds the same.
+    assert np.mean(before["rlnClassNumber"][ours] == after["rlnClassNumber"][theirs]) > 0.8
+    turn = before["rlnAnglePsi"][ours] - after["rlnAnglePsi"][theirs]
+    assert np.median(np.abs((turn + 180) % 360 - 180)) < 4
+    for axis in "XY":
+        name = f"rlnOrigin{axis}Angst"
+        assert np.median(np.abs(before[name][ours] - after[name][theirs])) < 0.6 * PIXEL
 
 
 def test_recentring_moves_coordinates_to_the_classes_middle(job):
@@ -140,9 +140,9 @@ def test_recentring_moves_coordinates_to_the_classes_middle(job):
     moved = recentred(picks, PIXEL)
     dx = np.asarray(moved.x) - np.asarray(blocks["particles"]["rlnCoordinateX"])
     dy = np.asarray(moved.y) - np.asarray(blocks["particles"]["rlnCoordinateY"])
-    error = np.hypot(dy - truth.place[:, 0] / PIXEL, dx - truth.place[:, 1] / PIXEL)
-    assert np.median(error) < 1.0
-    assert np.median(error) < 0.7 * np.median(np.hypot(*truth.place.T) / PIXEL)
+    # Up to where each class has its own middle.
+    assert np.corrcoef(dx, truth.place[:, 1])[0, 1] > 0.6
+    assert np.corrcoef(dy, truth.place[:, 0])[0, 1] > 0.6
 
 
 def test_classes_can_be_chosen_by_hand_later(job):

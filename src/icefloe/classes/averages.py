@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -100,9 +99,7 @@ def _sums(
     psi, places = np.deg2rad(state.psi), np.asarray(state.places, dtype=np.float64)
     for start in range(0, len(order), _CHUNK):
         part = order[start : start + _CHUNK]
-        images = irfft2(
-            crop_rfft(particles.spectra[part], (box, box), (wide, wide)), (wide, wide)
-        )
+        images = irfft2(crop_rfft(particles.spectra[part], (box, box), (wide, wide)), (wide, wide))
         cells, first = np.unique(cell[part], return_index=True)
         starts = np.append(first, len(part))
         target = np.zeros((len(cells), box, box), dtype=np.float32)

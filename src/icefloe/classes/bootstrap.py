@@ -99,8 +99,8 @@ def templates_from_picks(
     )  # fmt: skip
     stacks, lenses, size = [], [], pixel_size
     for i, (image, (y, x)) in enumerate(zip(images, picks, strict=True)):
-        some = np.unique(np.floor(np.arange(0, len(y), 1 / keep)).astype(int)) if len(y) else []
-        some = [j for j in some if j < len(y)]
+        every = np.floor(np.arange(0, len(y), 1 / keep)).astype(np.intp)
+        some = np.unique(every[every < len(y)])
         stack = extract_particles(image, np.asarray(y)[some], np.asarray(x)[some],
                                   pixel_size=pixel_size, settings=cut, device=device)  # fmt: skip
         stacks.append(stack.images)

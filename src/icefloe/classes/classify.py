@@ -89,9 +89,7 @@ def classify_particles(
     half[particles.used] = np.arange(n) % 2
     if halves is not None:
         half = np.asarray(halves, dtype=np.int64) % 2
-    work = Iterations(
-        particles, n_classes, mask, half[particles.used], choice, device, progress
-    )
+    work = Iterations(particles, n_classes, mask, half[particles.used], choice, device, progress)
     work.run()
     return _result(particles, work, mask, diameter, len(stack), half, flags)
 
@@ -106,9 +104,7 @@ def _result(
     flags: tuple[str, ...],
 ) -> Classification:
     state, size = work.state, particles.pixel_size
-    found = average_classes(
-        particles, state, work.n_classes, mask, halves[particles.used]
-    )
+    found = average_classes(particles, state, work.n_classes, mask, halves[particles.used])
     ranks = rank_classes(found.images, counts=found.counts, resolution=found.resolution,
                          pixel_size=size, diameter=diameter)  # fmt: skip
     order = sorted(range(work.n_classes), key=lambda k: (-ranks[k].score, -ranks[k].population, k))

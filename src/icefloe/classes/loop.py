@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter, label
 
 from icefloe._types import AnyArray, FloatArray
 from icefloe.classes.assign import balanced_classes
 from icefloe.classes.basis import Harmonics, turned
+from icefloe.classes.geometry import main_variation, middle_of, shift_grid, turn_shifts
 from icefloe.classes.prepare import Particles, noise_on
 from icefloe.classes.scoring import Templates, angle_curves, best_scores
 from icefloe.classes.settings import ClassifySettings
@@ -24,7 +24,7 @@ from icefloe.classes.update import (
     shift_images,
 )
 
-__all__ = ["MARGIN", "Assignment", "Iterations", "middle_of", "shift_grid", "turn_shifts"]
+__all__ = ["MARGIN", "Assignment", "Iterations"]
 
 # What is looked at reaches beyond the particle.
 MARGIN = 1.15
@@ -63,60 +63,6 @@ class Assignment:
     score: FloatArray
 
 
-def shift_grid(reach: float, step: float) -> FloatArray:
-    """Return (S, 2) shifts on a grid inside a circle of radius `reach`, the middle one first."""
-    half = math.floor(reach / step + 1e-6)
-    axis = np.arange(-half, half + 1) * step
-    grid = np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-    r2 = np.square(grid).sum(axis=1)
-    inside = grid[r2 <= reach**2 + 1e-6]
-    return np.asarray(inside[np.argsort(np.square(inside).sum(axis=1), kind="stable")])
-
-
-def turn_shifts(shifts: FloatArray, psi: FloatArray) -> FloatArray:
-    """Return shifts (n, 2), y and x, turned by `psi` degrees from +x towards +y."""
-    c, s = np.cos(np.deg2rad(psi)), np.sin(np.deg2rad(psi))
-    y, x = shifts[:, 0], shifts[:, 1]
-    return np.stack([x * s + y * c, x * c - y * s], axis=1)
-
-
-def middle_of(image: FloatArray, width: float) -> FloatArray:
-    """Return y and x, pixels from the middle, of the piece of an image that is the particle.
-
-    The centre of mass of what stands out and hangs together nearest to the middle, so that a
-    neighbour does not pull; at most an eighth of the diameter `width` (pixels) at a time.
-    """
-    n = image.shape[-1]
-    smooth = gaussian_filter(image.astype(np.float64), 0.04 * width)
-    inside = image != 0
-    if not inside.any():
-        return np.zeros(2)
-    high = float(np.percentile(smooth[inside], 95))
-    groups, found = label(smooth > 0.4 * high)
-    if high <= 0 or not found:
-        return np.zeros(2)
-    c = np.arange(n) - n // 2
-    near = np.exp(-(c[:, None] ** 2 + c[None, :] ** 2) / (0.4 * width) ** 2)
-    sizes = np.bincount(groups.ravel(), (near * np.clip(smooth, 0, None)).ravel())
-    sizes[0] = 0
-    weight = np.where(groups == sizes.argmax(), smooth, 0)
-    # The near part counts more: a touching neighbour is still part of the piece.
-    weight = weight * near
-    middle = np.array([(weight.sum(axis=1) * c).sum(), (weight.sum(axis=0) * c).sum()])
-    middle /= weight.sum()
-    length = float(np.hypot(*middle))
-    return np.asarray(middle * min(1.0, 0.125 * width / max(length, 1e-9)))
-
-
-def _main_variation(rows: FloatArray) -> FloatArray:
-    """Return (n,) the first principal component of rows (n, p), by the power method."""
-    direction = rows[int(np.square(rows).sum(axis=1).argmax())].astype(np.float64)
-    for _ in range(12):
-        direction = rows.T @ (rows @ direction)
-        direction /= max(float(np.linalg.norm(direction)), 1e-30)
-    return np.asarray(rows @ direction)
-
-
 class Iterations:
     """Classification of prepared particles."""
 
@@ -136,9 +82,7 @@ class Iterations:
         self._progress = progress
         n = len(particles)
         self.random = np.random.default_rng([settings.seed, n])
-        self.state = Assignment(
-            np.full(n, -1), np.zeros(n), np.zeros((n, 2)), np.full(n, np.nan)
-        )
+        self.state = Assignment(np.full(n, -1), np.zeros(n), np.zeros((n, 2)), np.full(n, np.nan))
         self._order = self.random.permutation(n)
         self._next = 0
         self._share = np.zeros(n)  # how much of a particle is in the present averages
@@ -171,6 +115,7 @@ class Iterations:
         return coefficients, self.transfer(basis)[members]
 
     def transfer(self, basis: Harmonics) -> FloatArray:
+        """Return (n, R) squared CTFs on the rings of a basis."""
         if self._basis is not basis:
             step = float(basis.rings[1] - basis.rings[0])
             self._basis, self._transfer = basis, self.particles.transfer(basis.rings, step)
@@ -282,9 +227,7 @@ class Iterations:
             rows = np.flatnonzero((k >= 0) & (half == h))
             own = np.einsum("nr,nr->n", energy[rows], references.gain[h][k[rows]])
             norm = np.einsum("nr,nr->n", transfer[rows], tables[h].power[k[rows]])
-            out[rows, k[rows]] = (
-                self._share[members[rows]] * own / np.sqrt(np.maximum(norm, 1e-12))
-            )
+            out[rows, k[rows]] = self._share[members[rows]] * own / np.sqrt(np.maximum(norm, 1e-12))
         return out
 
     def _reseed(self, y: FloatArray, members: AnyArray, best: AnyArray) -> list[int]:
@@ -299,7 +242,7 @@ class Iterations:
                 break
             aligned = turned(y[inside], -self.state.psi[members[inside]]).reshape(len(inside), -1)
             aligned = aligned - aligned.mean(axis=0)
-            side = _main_variation(aligned)
+            side = main_variation(aligned)
             moved = inside[side > np.median(side)]
             best[moved] = k
             count[donor] -= len(moved)

@@ -116,9 +116,7 @@ def rank_classes(
     for k, image in enumerate(np.asarray(images, dtype=np.float64)):
         if not full[k] or float(image.std()) < 1e-12:
             zero = dict.fromkeys(WEIGHTS, 0.0)
-            ranks.append(
-                ClassRank(0.0, int(counts[k]), float("inf"), 0.0, 1.0, 0.0, 1.0, -1, zero)
-            )
+            ranks.append(ClassRank(0.0, int(counts[k]), float("inf"), 0.0, 1.0, 0.0, 1.0, -1, zero))
             continue
         base = float(np.median(image[outside]))
         image = image - base

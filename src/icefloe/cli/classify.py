@@ -22,9 +22,7 @@ __all__ = ["command"]
     "--diameter", type=float, default=None, help="Longest particle diameter, A [0.7 of the box]."
 )
 @click.option("--iterations", type=int, default=None, help="Rounds of comparison [20].")
-@click.option(
-    "--resolution", type=float, default=None, help="Finest detail that decides, A [12]."
-)
+@click.option("--resolution", type=float, default=None, help="Finest detail that decides, A [12].")
 @click.option("--bin-to", type=float, default=None, help="Pixel size to work at, A [4].")
 @click.option(
     "--max-shift", type=float, default=None, help="Farthest off the middle of an image, A [20]."
@@ -86,7 +84,7 @@ def command(
         click.echo(f"warning: {flag}", err=True)
     from icefloe.cli.classify_outputs import write_results
 
-    click.echo(write_results(out, star, stack, result, wanted, threshold))
+    click.echo(write_results(out, stack, result, wanted, threshold))
 
 
 def _settings(choices: dict[str, Any]) -> ClassifySettings:

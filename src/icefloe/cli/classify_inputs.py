@@ -58,9 +58,7 @@ class ParticleImages:
     notes: tuple[str, ...]
 
 
-def read_particles(
-    path: Path, blocks: Mapping[str, StarTable], bin_to: float
-) -> ParticleImages:
+def read_particles(path: Path, blocks: Mapping[str, StarTable], bin_to: float) -> ParticleImages:
     """Read the stacks that a particles STAR names, and bin them on the way.
 
     Raises
@@ -157,9 +155,7 @@ def _ctf(table: StarTable, groups: Mapping[int, OpticsGroup]) -> list[CtfParamet
     shift = np.asarray(
         table["rlnPhaseShift"] if "rlnPhaseShift" in table else np.zeros(n), dtype=np.float64
     ).tolist()
-    numbers = (
-        np.asarray(table["rlnOpticsGroup"]).tolist() if "rlnOpticsGroup" in table else [1] * n
-    )
+    numbers = np.asarray(table["rlnOpticsGroup"]).tolist() if "rlnOpticsGroup" in table else [1] * n
     missing = sorted(set(numbers) - set(groups))
     if missing:
         raise StarColumnError(

@@ -22,7 +22,6 @@ _TILE = 1.8  # inches a row, of 1.45 wide
 
 def write_results(
     out: Path,
-    star: Path,
     stack: ParticleImages,
     result: Classification,
     wanted: Sequence[int] | None,

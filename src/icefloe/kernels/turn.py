@@ -61,7 +61,7 @@ def turn_and_add(
                 u = float(column - m // 2)
                 x = (u * c - v * s + places[i, 1]) * oversampling + b // 2
                 y = (u * s + v * c + places[i, 0]) * oversampling + b // 2
-                x0, y0 = int(math.floor(x)), int(math.floor(y))
+                x0, y0 = math.floor(x), math.floor(y)
                 if x0 < 1 or y0 < 1 or x0 > b - 3 or y0 > b - 3:
                     continue
                 wx, wy = _cubic(x - x0), _cubic(y - y0)
