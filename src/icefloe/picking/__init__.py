@@ -5,21 +5,24 @@ from typing import TYPE_CHECKING
 from icefloe._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from icefloe.picking.bank import TemplateBank, even_directions, project_volume, template_bank
+    from icefloe.picking.bank import TemplateBank, template_bank
     from icefloe.picking.blob import pick_blobs
     from icefloe.picking.bootstrap import Bootstrap, bootstrap_bank
     from icefloe.picking.junk import whole_mask
     from icefloe.picking.match_settings import MatchSettings
+    from icefloe.picking.projections import even_directions, project_atoms, project_volume
     from icefloe.picking.result import Picks
+    from icefloe.picking.scored import ScoreMaps, picks_from_maps
     from icefloe.picking.settings import BlobSettings
-    from icefloe.picking.template import pick_templates
+    from icefloe.picking.template import pick_templates, score_maps
 else:
     __getattr__ = lazy_names(
         __name__,
         {
             "TemplateBank": "bank",
-            "even_directions": "bank",
-            "project_volume": "bank",
+            "even_directions": "projections",
+            "project_atoms": "projections",
+            "project_volume": "projections",
             "template_bank": "bank",
             "pick_blobs": "blob",
             "Bootstrap": "bootstrap",
@@ -29,6 +32,9 @@ else:
             "Picks": "result",
             "BlobSettings": "settings",
             "pick_templates": "template",
+            "ScoreMaps": "scored",
+            "picks_from_maps": "scored",
+            "score_maps": "template",
         },
     )
 
@@ -37,12 +43,16 @@ __all__ = [
     "Bootstrap",
     "MatchSettings",
     "Picks",
+    "ScoreMaps",
     "TemplateBank",
     "bootstrap_bank",
     "even_directions",
     "pick_blobs",
     "pick_templates",
+    "picks_from_maps",
+    "project_atoms",
     "project_volume",
+    "score_maps",
     "template_bank",
     "whole_mask",
 ]
