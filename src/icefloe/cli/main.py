@@ -24,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "reference": ("icefloe.cli.reference", "Show or replace what a session picks with."),
     "curate": ("icefloe.cli.curate", "Accept or reject exposures by rules and by hand."),
     "report": ("icefloe.cli.report", "Write one self-contained HTML page about a session."),
+    "serve": ("icefloe.cli.serve", "Show a session in the browser, live."),
     "export": ("icefloe.cli.export", "Write a session's results for other programs."),
     "motion": ("icefloe.cli.motion", "Correct the motion in movies."),
     "ctf": ("icefloe.cli.ctf", "Estimate the CTF of micrographs."),

@@ -1,0 +1,58 @@
+"""`icefloe serve`: a page about a session in the browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from icefloe.cli.session_options import project_option
+
+__all__ = ["command"]
+
+
+@click.command(
+    "serve",
+    help="""Show a session in the browser, live while it is processed.
+
+    The page is served on this machine only, and only to who has the printed address with its
+    token. The second address is for looking only. Ctrl-C ends it; a run goes on.
+
+    From another machine: ssh -L 8790:127.0.0.1:8790 THIS-MACHINE, then open the same address.
+    """,
+)
+@project_option
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8790,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
+)
+@click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
+def command(project: Path, port: int, open_page: bool) -> None:
+    """Serve the page until interrupted."""
+    from icefloe.errors import IcefloeError
+    from icefloe.project import Project
+
+    try:
+        from icefloe.web import serve
+    except ModuleNotFoundError as error:
+        raise IcefloeError(
+            f"The page needs the Python package '{error.name}', which is not installed",
+            hint="Install it with: pip install 'icefloe[web]'",
+        ) from error
+
+    session = Project.open(project)
+
+    def started(owner: str, guest: str) -> None:
+        click.echo(f"{session.root}")
+        click.echo(f"  page:          {owner}")
+        click.echo(f"  looking only:  {guest}")
+        click.echo("Ctrl-C ends it. Keep the addresses to yourself: they hold the keys.")
+        if open_page:
+            import webbrowser
+
+            webbrowser.open(owner)
+
+    serve(session, port, started)

@@ -1,0 +1,352 @@
+"""The page's addresses and what each answers."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from icefloe import __version__
+from icefloe.errors import IcefloeError
+from icefloe.project import ExposureRecord, Project
+from icefloe.web import changes, exposure, tools
+from icefloe.web.events import Hub
+from icefloe.web.security import Gate, Tokens
+from icefloe.web.watch import Watch, current_rules
+
+__all__ = ["create_app"]
+
+M = TypeVar("M", bound=BaseModel)
+Handler = Callable[[Request], Awaitable[Response]]
+
+_POLL = 1.5  # seconds between two looks at the files; longer where a look takes long
+_KINDS = {
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+
+
+class _NoSuchError(Exception):
+    """What was asked for is not there."""
+
+
+def create_app(
+    project: Project,
+    tokens: Tokens,
+    *,
+    cookie: str = "icefloe",
+    poll: float = _POLL,
+    watch: Watch | None = None,
+) -> Starlette:
+    """Return the server of a session's page.
+
+    Parameters
+    ----------
+    project
+        The session.
+    tokens
+        What a browser must show.
+    cookie
+        Name of the cookie that keeps the token.
+    poll
+        Seconds between two looks at the session's files.
+    watch
+        What keeps the table up to date; made here if left out.
+    """
+    page = _Page(project, poll, watch or Watch(project))
+    return Starlette(
+        routes=page.routes(),
+        middleware=[Middleware(partial(Gate, tokens=tokens, cookie=cookie))],
+        lifespan=page.lifespan,
+        exception_handlers={
+            _NoSuchError: _not_found,
+            ValidationError: _invalid,
+            IcefloeError: _refused,
+        },
+    )
+
+
+class _Page:
+    def __init__(self, project: Project, poll: float, watch: Watch) -> None:
+        self.project, self.watch, self.hub = project, watch, Hub()
+        self._poll, self._boot = poll, secrets.token_hex(4)
+        self._files = _static_files()
+        self._lists_due = False
+
+    def routes(self) -> list[Route]:
+        """Return all addresses; files of the page by name, never by path."""
+        get: dict[str, Handler] = {
+            "/api/session": self.session,
+            "/api/table": self.table,
+            "/api/events": self.events,
+            "/api/exposure": self.exposure,
+            "/api/picture": self.picture,
+            "/api/figure": self.figure,
+            "/api/rules": self.rules,
+            "/api/calculator": self.calculator,
+            "/api/settings": self.settings,
+        }
+        post: dict[str, Handler] = {
+            "/api/decisions": self.decide,
+            "/api/rules/preview": self.preview,
+            "/api/rules": self.save_rules,
+            "/api/picks": self.save_picks,
+            "/api/settings": self.save_settings,
+            "/api/report": self.report,
+            "/api/export": self.export,
+        }
+        made = [Route(path, call, methods=["GET"]) for path, call in get.items()]
+        made += [Route(path, call, methods=["POST"]) for path, call in post.items()]
+        made.append(Route("/", self.static, methods=["GET"]))
+        made.append(Route("/static/{file:path}", self.static, methods=["GET"]))
+        return made
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
+        """Watch the files as long as the server runs."""
+        await run_in_threadpool(self.watch.poll)
+        task = asyncio.create_task(self._watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+            await self.hub.close()
+
+    async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        took = 0.0
+        while True:
+            # A very large session on a slow disk must not be looked at all the time.
+            await asyncio.sleep(max(self._poll, 4 * took))
+            start = loop.time()
+            with suppress(OSError, IcefloeError):
+                await self._look()
+                if self._lists_due:
+                    self._lists_due = False
+                    await run_in_threadpool(self.watch.write_lists)
+            took = loop.time() - start
+
+    async def _look(self) -> None:
+        if await run_in_threadpool(self.watch.poll):
+            await self.hub.publish(self.watch.table.version)
+        else:
+            await self.hub.publish(self.watch.table.version, live=self._live())
+
+    def _live(self) -> dict[str, Any]:
+        return tools.live_facts(self.project)
+
+    async def static(self, request: Request) -> Response:
+        """Give a file of the page."""
+        name = request.path_params.get("file", "index.html")
+        if name not in self._files:
+            raise _NoSuchError("There is no such file")
+        kind = _KINDS.get(Path(name).suffix, "text/plain; charset=utf-8")
+        return Response(self._files[name], headers={"content-type": kind})
+
+    async def session(self, request: Request) -> Response:
+        """Give what is known of the session as a whole."""
+        content = {
+            "name": self.project.root.name,
+            "path": str(self.project.root),
+            "version": __version__,
+            "role": request.scope["icefloe.role"],
+            "boot": self._boot,
+            "problem": self.watch.problem,
+            "live": await run_in_threadpool(self._live),
+        }
+        return JSONResponse(content)
+
+    async def table(self, request: Request) -> Response:
+        """Give all exposures, or those that changed since a version, as columns."""
+        since = _whole(request.query_params.get("since", "-1"))
+
+        def make() -> bytes:
+            with self.watch.lock:
+                return self.watch.table.packed(since)
+
+        content = await run_in_threadpool(make)
+        return Response(content, media_type="application/octet-stream")
+
+    async def events(self, request: Request) -> Response:
+        """Tell of changes as they come, and at once of what a lost connection missed."""
+        last = request.headers.get("last-event-id", "")
+        stream = self.hub.stream(self._boot, last, self.watch.table.version)
+        return StreamingResponse(stream, media_type="text/event-stream")
+
+    def _record(self, request: Request) -> ExposureRecord:
+        record = self.watch.record(request.query_params.get("name", ""))
+        if record is None:
+            raise _NoSuchError("There is no such exposure")
+        return record
+
+    async def exposure(self, request: Request) -> Response:
+        """Give all there is to know of an exposure."""
+
+        def make() -> dict[str, Any]:
+            return exposure.exposure_detail(self.project, self._record(request))
+
+        return JSONResponse(await run_in_threadpool(make))
+
+    async def picture(self, request: Request) -> Response:
+        """Give a picture of an exposure."""
+
+        def make() -> bytes | None:
+            name = request.query_params.get("picture", "")
+            return exposure.picture(self.project, self._record(request), name)
+
+        content = await run_in_threadpool(make)
+        if content is None:
+            raise _NoSuchError("There is no such picture")
+        return Response(content, media_type="image/png", headers={"cache-control": "no-cache"})
+
+    async def figure(self, request: Request) -> Response:
+        """Give a figure of an exposure."""
+
+        def make() -> bytes | None:
+            return exposure.figure(self._record(request), request.query_params.get("figure", ""))
+
+        content = await run_in_threadpool(make)
+        if content is None:
+            raise _NoSuchError("There is no such figure")
+        return Response(content, media_type="image/svg+xml")
+
+    async def rules(self, request: Request) -> Response:
+        """Give the session's rules and the built-in ones."""
+        from icefloe.curation import DEFAULT_RULES
+        from icefloe.curation.store import rules_path
+
+        own = current_rules(self.project)
+        content = {
+            "saved": rules_path(self.project).is_file(),
+            "rules": [{"keep": str(r), "reason": r.reason} for r in own],
+            "defaults": [{"keep": str(r), "reason": r.reason} for r in DEFAULT_RULES],
+        }
+        return JSONResponse(content)
+
+    async def preview(self, request: Request) -> Response:
+        """Say what rules would take; nothing is written."""
+        asked = await _body(request, changes.RulesIn)
+
+        def make() -> dict[str, Any]:
+            records = self.watch.records()
+            return changes.preview_rules(changes.parse_rules(asked, records), records)
+
+        return JSONResponse(await run_in_threadpool(make))
+
+    async def save_rules(self, request: Request) -> Response:
+        """Make rules the session's own."""
+        asked = await _body(request, changes.RulesIn)
+
+        def make() -> None:
+            rules = changes.parse_rules(asked, self.watch.records())
+            changes.save_rules(self.project, rules)
+
+        await run_in_threadpool(make)
+        return await self._changed({"saved": len(asked.rules)})
+
+    async def decide(self, request: Request) -> Response:
+        """Write decisions by hand to the journal."""
+        asked = await _body(request, changes.DecisionsIn)
+
+        def make() -> int:
+            known = {record.name: record for record in self.watch.records()}
+            return changes.decide(self.project, known, asked)
+
+        return await self._changed({"decided": await run_in_threadpool(make)})
+
+    async def _changed(self, content: dict[str, Any]) -> Response:
+        # What follows from it reaches this page and all others as an event.
+        self._lists_due = True
+        await run_in_threadpool(self.watch.judge)
+        await self.hub.publish(self.watch.table.version)
+        return JSONResponse(content)
+
+    async def save_picks(self, request: Request) -> Response:
+        """Write the picks by hand of one micrograph."""
+        asked = await _body(request, changes.HandPicksIn)
+
+        def make() -> int:
+            record = self.watch.record(asked.name)
+            if record is None:
+                raise _NoSuchError("There is no such exposure")
+            return changes.save_picks(self.project, record, asked)
+
+        return JSONResponse({"saved": await run_in_threadpool(make)})
+
+    async def calculator(self, request: Request) -> Response:
+        """Work out box size, delocalisation and a CTF curve."""
+        asked = tools.CalculatorIn.model_validate(dict(request.query_params))
+        return JSONResponse(tools.calculate(asked))
+
+    async def settings(self, request: Request) -> Response:
+        """Give all settings with their descriptions."""
+        return JSONResponse(await run_in_threadpool(tools.settings_list, self.project))
+
+    async def save_settings(self, request: Request) -> Response:
+        """Change settings, or only say what a change would make stale."""
+        asked = await _body(request, tools.SettingsIn)
+        return JSONResponse(await run_in_threadpool(tools.change, self.project, asked))
+
+    async def report(self, request: Request) -> Response:
+        """Write the report."""
+        return JSONResponse(await run_in_threadpool(tools.write_report, self.project))
+
+    async def export(self, request: Request) -> Response:
+        """Write RELION's files."""
+        return JSONResponse(await run_in_threadpool(tools.export_relion_files, self.project))
+
+
+def _static_files() -> dict[str, bytes]:
+    """Return the page's own files by name; nothing else is ever sent."""
+    found: dict[str, bytes] = {}
+    root = resources.files("icefloe.web") / "static"
+    for folder in ("", "vendor/"):
+        base = root / folder if folder else root
+        for item in base.iterdir():
+            if item.is_file():
+                found[folder + item.name] = item.read_bytes()
+    return found
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text[:18])
+    except ValueError:
+        raise _NoSuchError("A version is a whole number") from None
+
+
+async def _body(request: Request, model: type[M]) -> M:
+    return model.model_validate_json(await request.body())
+
+
+async def _not_found(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 404)
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ValidationError)
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    message = f"{where}: {first['msg']}" if where else first["msg"]
+    return JSONResponse({"error": message}, 422)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return JSONResponse({"error": str(error)}, 422)

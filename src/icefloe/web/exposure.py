@@ -1,0 +1,210 @@
+"""What the page shows of one exposure: its numbers, picks, pictures and figures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from icefloe.errors import IcefloeError
+from icefloe.project import ExposureRecord, Project
+from icefloe.project.sidecar import plain_json
+from icefloe.report.summary import micrograph_geometry, reliable_numbers
+from icefloe.web.numbers import describe
+
+__all__ = ["FIGURES", "PICTURES", "exposure_detail", "figure", "hand_picks_path", "picture"]
+
+_LARGE = 1536  # pixels along the longer side of a picture that is made to zoom into
+_THUMBNAIL = 160
+# What may be asked for, and the file beside the exposure's sidecars: never a path from outside.
+_LARGE_NAME = "large"
+PICTURES = {
+    "preview": "micrograph.png",
+    "thumbnail": "micrograph.png",
+    "spectrum": "ctf.png",
+    "frames": "motion.png",
+    _LARGE_NAME: "",  # made from the micrograph itself
+}
+
+
+def exposure_detail(project: Project, record: ExposureRecord) -> dict[str, Any]:
+    """Return what the page needs of an exposure, as JSON's own types.
+
+    Parameters
+    ----------
+    project
+        The session.
+    record
+        The exposure, with its lists.
+    """
+    numbers = reliable_numbers(record)
+    shape, pixel_size = micrograph_geometry(record)
+    picks = numbers.get("pick", {})
+    keys = ("x", "y", "score", "diameter")
+    flags = {stage: list(found) for stage, found in record.flags.items() if found}
+    failure = record.failure
+    detail = {
+        "name": record.name,
+        "source": str(record.source),
+        "kind": record.kind,
+        "state": record.state,
+        "status": dict(record.status),
+        "seconds": dict(record.seconds),
+        "flags": flags,
+        "failure": None if failure is None else [failure.stage, failure.message],
+        "shape": shape,
+        "pixel_size": pixel_size,
+        "picks": {key: picks.get(key) or [] for key in keys},
+        "threshold": picks.get("threshold"),
+        "numbers": _rows(record),
+        "figures": [name for name in FIGURES if _draw(name, numbers) is not None],
+        "pictures": [name for name in PICTURES if _file(project, record, name) is not None],
+        "advice": [str(line) for line in numbers.get("ctf", {}).get("advice") or ()],
+        "hand_picks": read_hand_picks(project, record.name),
+    }
+    found: dict[str, Any] = plain_json(detail)
+    return found
+
+
+def _rows(record: ExposureRecord) -> list[dict[str, Any]]:
+    from icefloe.curation.measures import number_names, values_of
+
+    rows = []
+    for name in number_names([record]):
+        text = describe(name)
+        value = float(values_of([record], name)[0])
+        rows.append(
+            {"name": name, "label": text.label, "unit": text.unit, "about": text.about}
+            | {"value": value}
+        )
+    return rows
+
+
+def picture(project: Project, record: ExposureRecord, name: str) -> bytes | None:
+    """Return a picture as PNG; None if there is none.
+
+    Parameters
+    ----------
+    project
+        The session; files outside it are not opened.
+    record
+        The exposure.
+    name
+        A key of `PICTURES`. ``large`` is made from the micrograph now, which takes a second.
+    """
+    path = _file(project, record, name)
+    if path is None:
+        return None
+    try:
+        if name == _LARGE_NAME:
+            return _large(path, record)
+        if name == "thumbnail":
+            return _thumbnail(path)
+        return path.read_bytes()
+    except (OSError, ValueError, SyntaxError, IcefloeError):
+        return None
+
+
+def _file(project: Project, record: ExposureRecord, name: str) -> Path | None:
+    if name not in PICTURES:
+        return None
+    root = project.root.resolve()
+    if name != _LARGE_NAME:
+        path = project.exposures / record.name / PICTURES[name]
+        # A link, or a name in a list that someone wrote by hand, must not lead elsewhere.
+        return path if path.is_file() and path.resolve().is_relative_to(root) else None
+    made, given = record.file("motion", "micrograph"), record.file("import", "micrograph")
+    if made is not None and made.suffix.lower() == ".mrc" and made.resolve().is_relative_to(root):
+        return made
+    # A micrograph that was given is a link from the session to where its owner keeps it.
+    is_link = given is not None and given.parent.resolve() == project.micrographs.resolve()
+    return given if given is not None and is_link and given.suffix.lower() == ".mrc" else None
+
+
+def _large(path: Path, record: ExposureRecord) -> bytes:
+    from icefloe.engine.preview import micrograph_preview
+    from icefloe.formats.mrc import read_mrc
+
+    image = np.asarray(read_mrc(path)[0], dtype=np.float32)
+    _, pixel_size = micrograph_geometry(record)
+    return _png(micrograph_preview(image, pixel_size or 1.0, _LARGE))
+
+
+def _thumbnail(path: Path) -> bytes:
+    from PIL import Image
+
+    with Image.open(path) as source:
+        small = source.convert("L")
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BILINEAR)
+    return _png(np.asarray(small))
+
+
+def _png(image: Any) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    Image.fromarray(image).save(out, format="PNG", compress_level=1)
+    return out.getvalue()
+
+
+Numbers = Mapping[str, Mapping[str, Any]]
+# By name: the stage, what its numbers must hold, and the function of icefloe.report.figures.
+FIGURES: dict[str, tuple[str, str]] = {
+    "spectrum_curves": ("ctf", "curves"),
+    "defocus_score": ("ctf", "view"),
+    "ice_ring": ("ctf", "view"),
+    "frame_track": ("motion", "global_shifts"),
+    "patch_tracks": ("motion", "patch_shifts"),
+    "ring_curves": ("motion", "view"),
+    "score_histogram": ("pick", "score"),
+}
+
+
+def figure(record: ExposureRecord, name: str) -> bytes | None:
+    """Return a figure as SVG; None if nothing was recorded that it could show."""
+    draw = _draw(name, reliable_numbers(record))
+    return None if draw is None else draw()
+
+
+def _draw(name: str, numbers: Numbers) -> Callable[[], bytes] | None:
+    if name not in FIGURES:
+        return None
+    stage, key = FIGURES[name]
+    found = numbers.get(stage, {})
+    if not found.get(key):
+        return None
+
+    def draw() -> bytes:
+        from icefloe.report import figures
+
+        if name == "score_histogram":
+            scores = np.asarray(found["score"], dtype=np.float64)
+            threshold = float(found.get("threshold") or scores.min())
+            return figures.score_histogram(scores, threshold, label="Scores of the picks")
+        argument = found["view"] if name == "ring_curves" else found
+        made: bytes = getattr(figures, name)(argument)
+        return made
+
+    return draw
+
+
+def hand_picks_path(project: Project, name: str) -> Path:
+    """Return where the picks that were made by hand in a micrograph lie."""
+    return project.picks / "by_hand" / f"{name}.star"
+
+
+def read_hand_picks(project: Project, name: str) -> dict[str, list[float]] | None:
+    """Return x and y of the picks by hand, pixels; None where nobody picked."""
+    from icefloe.formats.coordinates import read_coordinates
+
+    path = hand_picks_path(project, name)
+    if not path.is_file():
+        return None
+    try:
+        found = read_coordinates(path)
+    except (IcefloeError, OSError):
+        return None
+    return {"x": found.x.tolist(), "y": found.y.tolist()}

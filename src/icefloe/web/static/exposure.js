@@ -1,0 +1,251 @@
+// One exposure: micrograph with picks, figures, numbers, picking by hand.
+
+import { Component, html } from "./vendor/htm-preact.js";
+import { address, getJson, pictureAddress, post } from "./api.js";
+import { number } from "./plots.js";
+import { BY, VERDICTS } from "./table.js";
+
+const FIGURES = {
+  spectrum_curves: "Spectrum with the fitted CTF",
+  frame_track: "Motion of the whole frame",
+  patch_tracks: "Local motion of the patches",
+  score_histogram: "Scores of the picks",
+  defocus_score: "Score against defocus",
+  ice_ring: "Ring of ice",
+  ring_curves: "Spectra before and after alignment",
+};
+
+class Micrograph extends Component {
+  constructor(props) {
+    super(props);
+    const { detail } = props;
+    const hand = detail.hand_picks;
+    const scores = detail.picks.score;
+    this.scores = scores.length ? [scores.reduce((a, b) => Math.min(a, b)), scores.reduce((a, b) => Math.max(a, b))] : [0, 1];
+    this.state = { contrast: 100, bright: 100, zoom: 1, show: true, threshold: this.scores[0], tool: "look", large: false,
+      x: hand ? hand.x : [], y: hand ? hand.y : [], history: [], saved: true, eraser: 100 };
+    this.pan = [0, 0];
+  }
+
+  componentDidMount() {
+    if (!this.props.detail.pictures.includes("preview")) { this.paint(); return; }
+    this.image = new Image();
+    this.image.onload = () => this.paint();
+    this.image.src = pictureAddress(this.props.detail.name, "preview", this.props.store.table.version);
+    this.canvas.addEventListener("wheel", (event) => {
+      event.preventDefault();
+      this.zoom(this.state.zoom * (event.deltaY < 0 ? 1.25 : 0.8));
+    }, { passive: false });
+    this.paint();
+  }
+
+  componentDidUpdate() { this.paint(); }
+
+  zoom(to) {
+    this.setState({ zoom: Math.min(16, Math.max(1, to)) });
+    if (to > 1.6 && !this.state.large && this.props.detail.pictures.includes("large")) {
+      this.setState({ large: true });
+      const large = new Image();
+      large.onload = () => { this.image = large; this.paint(); };
+      large.src = pictureAddress(this.props.detail.name, "large", this.props.store.table.version);
+    }
+  }
+
+  // Pixels of the canvas for a pixel of the micrograph, and where its first pixel lies.
+  frame() {
+    const { detail } = this.props;
+    const [ny, nx] = detail.shape || [1, 1];
+    const w = this.canvas.width, h = this.canvas.height;
+    const scale = Math.min(w / nx, h / ny) * this.state.zoom;
+    const limit = (free, p) => (free >= 0 ? free / 2 : Math.min(0, Math.max(free, free / 2 + p)));
+    return { scale, left: limit(w - nx * scale, this.pan[0]), top: limit(h - ny * scale, this.pan[1]), nx, ny };
+  }
+
+  paint() {
+    const canvas = this.canvas;
+    const { detail } = this.props;
+    const { contrast, bright, show, threshold, x, y, tool } = this.state;
+    const ratio = window.devicePixelRatio || 1;
+    const [ny, nx] = detail.shape || [1, 1];
+    const width = Math.round(canvas.clientWidth * ratio);
+    const height = Math.round(Math.min(width * ny / nx, 760 * ratio));
+    if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
+    const ctx = canvas.getContext("2d");
+    const { scale, left, top } = this.frame();
+    ctx.fillStyle = "#101418";
+    ctx.fillRect(0, 0, width, height);
+    ctx.filter = `brightness(${bright}%) contrast(${contrast}%)`;
+    if (this.image && this.image.complete && this.image.naturalWidth) ctx.drawImage(this.image, left, top, nx * scale, ny * scale);
+    ctx.filter = "none";
+    const circles = (xs, ys, radii, keep, colour) => {
+      ctx.strokeStyle = colour;
+      ctx.lineWidth = 1.5 * ratio;
+      ctx.beginPath();
+      for (let i = 0; i < xs.length; i++) {
+        if (!keep(i)) continue;
+        const r = radii(i) * scale, cx = left + (xs[i] + 0.5) * scale, cy = top + (ys[i] + 0.5) * scale;
+        ctx.moveTo(cx + r, cy);
+        ctx.arc(cx, cy, r, 0, 7);
+      }
+      ctx.stroke();
+    };
+    const p = detail.picks;
+    const half = (p.diameter[0] || 150) / (detail.pixel_size || 1) / 2;
+    if (show) circles(p.x, p.y, (i) => (p.diameter[i] || 150) / (detail.pixel_size || 1) / 2, (i) => !(p.score[i] < threshold), "#35d0ff");
+    circles(x, y, () => half, () => true, "#ffd23f");
+    canvas.style.cursor = tool === "look" ? "grab" : "crosshair";
+    if (detail.pixel_size && detail.shape) bar(ctx, detail.pixel_size, scale, height, ratio);
+  }
+
+  at(event) {
+    const box = this.canvas.getBoundingClientRect();
+    const ratio = this.canvas.width / box.width;
+    const { scale, left, top } = this.frame();
+    return [((event.clientX - box.left) * ratio - left) / scale - 0.5, ((event.clientY - box.top) * ratio - top) / scale - 0.5];
+  }
+
+  down(event) {
+    this.canvas.setPointerCapture(event.pointerId);
+    this.from = [event.clientX, event.clientY, ...this.pan];
+    const { tool } = this.state;
+    const [x, y] = this.at(event);
+    const [ny, nx] = this.props.detail.shape;
+    if (tool === "add" && x > -0.5 && y > -0.5 && x < nx - 0.5 && y < ny - 0.5) {
+      const round = (v) => Math.round(v * 10) / 10;
+      this.edit([...this.state.x, round(x)], [...this.state.y, round(y)]);
+    } else if (tool === "remove") this.drop(x, y, (this.props.detail.picks.diameter[0] || 150) / (this.props.detail.pixel_size || 1) / 2, 1);
+    else if (tool === "erase") { this.before = [this.state.x, this.state.y]; this.erase(x, y); }
+  }
+
+  move(event) {
+    if (!this.from) return;
+    if (this.state.tool === "look") {
+      const ratio = window.devicePixelRatio || 1;
+      this.pan = [this.from[2] + (event.clientX - this.from[0]) * ratio, this.from[3] + (event.clientY - this.from[1]) * ratio];
+      this.paint();
+    } else if (this.state.tool === "erase") this.erase(...this.at(event));
+  }
+
+  up() {
+    if (this.before) {
+      const [x, y] = this.before;
+      this.before = null;
+      this.setState({ history: [...this.state.history, [x, y]] });
+      this.save(this.state.x, this.state.y);
+    }
+    this.from = null;
+  }
+
+  erase(x, y) {
+    const r = this.state.eraser / (this.props.detail.pixel_size || 1);
+    const keep = this.state.x.map((v, i) => Math.hypot(v - x, this.state.y[i] - y) > r);
+    this.setState({ x: this.state.x.filter((_, i) => keep[i]), y: this.state.y.filter((_, i) => keep[i]) });
+  }
+
+  drop(x, y, reach) {
+    let best = -1, least = reach;
+    this.state.x.forEach((v, i) => {
+      const d = Math.hypot(v - x, this.state.y[i] - y);
+      if (d <= least) { least = d; best = i; }
+    });
+    if (best >= 0) this.edit(this.state.x.filter((_, i) => i !== best), this.state.y.filter((_, i) => i !== best));
+  }
+
+  edit(x, y) {
+    this.setState({ x, y, history: [...this.state.history, [this.state.x, this.state.y]] });
+    this.save(x, y);
+  }
+
+  // Saved at once, one request after the other, so that the last one stays.
+  save(x, y) {
+    this.setState({ saved: false });
+    const { detail, store } = this.props;
+    this.queue = (this.queue || Promise.resolve()).then(() => post("picks", { name: detail.name, x, y }))
+      .then(() => this.setState({ saved: true }), (error) => store.say(`Picks are not saved: ${error.message}`));
+  }
+
+  undo() {
+    const history = [...this.state.history];
+    const last = history.pop();
+    if (!last) return;
+    this.setState({ history, x: last[0], y: last[1] });
+    this.save(...last);
+  }
+
+  render({ detail, store }, s) {
+    const slide = (key, text, low, high, step = 1) => html`<label>${text} <input type="range" min=${low} max=${high} step=${step} value=${s[key]} onInput=${(e) => this.setState({ [key]: Number(e.target.value) })} /></label>`;
+    const p = detail.picks;
+    const kept = p.score.filter((v) => !(v < s.threshold)).length;
+    const tool = (value, text) => html`<label class="radio"><input type="radio" name="tool" checked=${s.tool === value} onChange=${() => this.setState({ tool: value })} /> ${text}</label>`;
+    return html`<div class="micrograph"><canvas ref=${(e) => { this.canvas = e; }} role="img" aria-label="Micrograph ${detail.name} with ${kept} picks"
+        onPointerDown=${(e) => this.down(e)} onPointerMove=${(e) => this.move(e)} onPointerUp=${() => this.up()}></canvas>
+      <div class="limits">${slide("contrast", "Contrast", 40, 400)} ${slide("bright", "Brightness", 40, 200)}
+        <span role="group" aria-label="Zoom"><button aria-label="Zoom out" onClick=${() => this.zoom(s.zoom / 1.5)}>−</button> ${s.zoom.toFixed(1)}× <button aria-label="Zoom in" onClick=${() => this.zoom(s.zoom * 1.5)}>+</button></span></div>
+      ${p.x.length > 0 && html`<div class="limits"><label class="radio"><input type="checkbox" checked=${s.show} onChange=${() => this.setState({ show: !s.show })} /> picks</label>
+        ${slide("threshold", "Score at least", this.scores[0], this.scores[1], (this.scores[1] - this.scores[0]) / 200 || 1)}
+        <output>${number(s.threshold)}: ${kept} of ${p.x.length} picks</output></div>`}
+      ${!store.guest && detail.shape && html`<fieldset class="limits"><legend>Picking by hand</legend>
+        ${tool("look", "look")} ${tool("add", "add")} ${tool("remove", "remove")} ${tool("erase", "erase")}
+        ${s.tool === "erase" && slide("eraser", "radius (Å)", 20, 600)}
+        <button disabled=${!s.history.length} onClick=${() => this.undo()}>Undo</button>
+        ${p.x.length > 0 && html`<button onClick=${() => { const keep = p.x.map((_, i) => !(p.score[i] < s.threshold)); this.edit(p.x.filter((_, i) => keep[i]), p.y.filter((_, i) => keep[i])); }}>Begin with the picks shown</button>`}
+        <output>${s.x.length} by hand${s.saved ? "" : ", saving …"}</output></fieldset>`}</div>`;
+  }
+}
+
+function bar(ctx, pixelSize, scale, height, ratio) {
+  const long = [100, 200, 500, 1000, 2000, 5000].find((a) => (a / pixelSize) * scale > 60 * ratio) || 5000;
+  const w = (long / pixelSize) * scale;
+  ctx.fillStyle = "rgba(0, 0, 0, 0.6)";
+  ctx.fillRect(8 * ratio, height - 30 * ratio, w + 16 * ratio, 24 * ratio);
+  ctx.fillStyle = "#fff";
+  ctx.fillRect(16 * ratio, height - 12 * ratio, w, 2 * ratio);
+  ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+  ctx.fillText(long >= 1000 ? `${long / 10} nm` : `${long} Å`, 16 * ratio, height - 16 * ratio);
+}
+
+export class Exposure extends Component {
+  constructor(props) {
+    super(props);
+    this.state = { detail: null, error: "" };
+  }
+
+  componentDidMount() { this.fetch(); }
+
+  componentDidUpdate() { if (this.wanted !== this.props.name) this.fetch(); }
+
+  async fetch() {
+    const name = (this.wanted = this.props.name);
+    try {
+      const detail = await getJson("exposure", { name });
+      if (name === this.wanted) this.setState({ detail, error: "" });
+    } catch (error) { this.setState({ detail: null, error: error.message }); }
+  }
+
+  render({ store, name }, { detail, error }) {
+    const { table } = store;
+    const i = table.places.get(name);
+    const verdict = VERDICTS[table.verdict[i]];
+    const around = [];
+    for (let j = Math.max(0, i - 4); j < Math.min(table.n, i + 5); j++) around.push(table.names[j]);
+    const known = detail && detail.name === name ? detail : null;
+    return html`<main class="exposure">
+      <div class="bar"><button onClick=${() => store.show("session")}>Back to the session</button>
+        <h2>${name}</h2><span class="verdict ${verdict}">${verdict}${BY[table.by[i]] === "person" ? " by hand" : ""}</span>
+        <button onClick=${() => store.step(-1)}>Previous</button><button onClick=${() => store.step(1)}>Next</button>
+        ${!store.guest && html`<button onClick=${() => store.decide("accept", name)}>Accept</button><button onClick=${() => store.decide("reject", name)}>Reject</button><button onClick=${() => store.undo()}>Undo</button>`}</div>
+      ${error && html`<p class="alarm" role="alert">${error}</p>`}
+      ${known && known.failure && html`<p class="alarm" role="alert">${known.failure[0]} failed: ${known.failure[1]}</p>`}
+      ${known && html`<div class="two"><div>
+          <${Micrograph} key=${name} detail=${known} store=${store} />
+          <nav class="neighbours" aria-label="Neighbours in time">${around.map((other) => html`<button key=${other} class="thumb ${other === name ? "current" : ""}" onClick=${() => store.open(other)}>
+            ${table.failures[other] ? html`<span class="nothing">failed</span>` : html`<img alt="" loading="lazy" src=${pictureAddress(other, "thumbnail", 0)} />`}<span class="name">${other}</span></button>`)}</nav>
+          ${known.pictures.includes("spectrum") && html`<figure><figcaption>Spectrum with the fit</figcaption><img class="light" src=${pictureAddress(name, "spectrum", 0)} alt="Two-dimensional power spectrum, measured and fitted" /></figure>`}
+        </div><div>
+          ${[...Object.entries(known.flags)].flatMap(([stage, flags]) => flags.map((f) => html`<p class="flag">${stage}: ${f}</p>`))}
+          ${known.advice.map((text) => html`<p class="flag">${text}</p>`)}
+          ${known.figures.map((f) => html`<figure key=${f}><figcaption>${FIGURES[f] || f}</figcaption><img class="light" src=${address("figure", { name, figure: f })} alt=${FIGURES[f] || f} /></figure>`)}
+          <table class="numbers"><caption>All numbers</caption><tbody>${known.numbers.map((r) => html`<tr key=${r.name}><th scope="row" title=${r.name}>${r.label}</th><td class="num">${number(r.value)} ${r.unit}</td><td class="soft">${r.about}</td></tr>`)}</tbody></table>
+          <p class="soft">${known.source}</p></div></div>`}</main>`;
+  }
+}

@@ -1,0 +1,178 @@
+// Histograms, series and scatter plots on canvases. Points are written as pixels: fifty thousand
+// take about a millisecond.
+
+export const colours = {};
+
+export function readColours() {
+  const style = getComputedStyle(document.documentElement);
+  for (const name of ["ink", "soft", "line", "all", "chosen", "rejected", "panel", "brush"]) {
+    colours[name] = style.getPropertyValue(`--${name}`).trim();
+  }
+  for (const name of ["all", "chosen", "rejected"]) colours[`${name}Pixel`] = pixel(colours[name]);
+}
+
+function pixel(hex) {
+  const v = parseInt(hex.slice(1), 16);
+  return (0xff000000 | ((v & 255) << 16) | (v & 0xff00) | (v >> 16)) >>> 0;
+}
+
+export function number(value) {
+  if (value === null || value === undefined || Number.isNaN(value)) return "–";
+  const size = Math.abs(value);
+  if (size >= 100000 || (size > 0 && size < 0.001)) return value.toExponential(2);
+  return String(Number(value.toPrecision(4)));
+}
+
+function prepare(canvas) {
+  const ratio = Math.min(2, window.devicePixelRatio || 1);
+  const width = Math.max(40, canvas.clientWidth), height = Math.max(20, canvas.clientHeight);
+  if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+  }
+  const ctx = canvas.getContext("2d");
+  ctx.setTransform(ratio, 0, 0, ratio, 0, 0);
+  ctx.clearRect(0, 0, width, height);
+  ctx.font = "11px system-ui, sans-serif";
+  return { ctx, width, height, ratio };
+}
+
+export const MARGIN = { left: 6, right: 6, top: 4, bottom: 16 };
+export const SIDE = { left: 46, right: 8, top: 6, bottom: 18 };
+
+function brushBox(ctx, x0, x1, y0, y1) {
+  ctx.fillStyle = colours.brush;
+  ctx.globalAlpha = 0.22;
+  ctx.fillRect(x0, y0, x1 - x0, y1 - y0);
+  ctx.globalAlpha = 1;
+  ctx.strokeStyle = colours.brush;
+  ctx.strokeRect(x0 + 0.5, y0 + 0.5, x1 - x0 - 1, y1 - y0 - 1);
+}
+
+export function drawHistogram(canvas, range, counts, brush) {
+  const { ctx, width, height } = prepare(canvas);
+  const m = MARGIN, w = width - m.left - m.right, h = height - m.top - m.bottom;
+  let top = 1;
+  for (const c of counts.all) top = Math.max(top, c);
+  const step = w / counts.all.length;
+  for (const [key, colour] of [["all", colours.all], ["chosen", colours.chosen]]) {
+    ctx.fillStyle = colour;
+    counts[key].forEach((c, i) => {
+      const tall = c ? Math.max(1, (h * c) / top) : 0;
+      ctx.fillRect(m.left + i * step, m.top + h - tall, Math.max(1, step - 0.5), tall);
+    });
+  }
+  ctx.fillStyle = colours.soft;
+  ctx.textBaseline = "bottom";
+  ctx.textAlign = "left";
+  ctx.fillText(number(range.lo), m.left, height);
+  ctx.textAlign = "right";
+  ctx.fillText(number(range.hi), width - m.right, height);
+  ctx.textAlign = "center";
+  ctx.fillText(`median ${number(range.median)}`, width / 2, height);
+  if (brush) {
+    const at = (v) => m.left + w * Math.min(1, Math.max(0, (v - range.lo) / (range.hi - range.lo)));
+    brushBox(ctx, at(brush.lo), Math.max(at(brush.lo) + 2, at(brush.hi)), m.top, m.top + h);
+  }
+}
+
+// Points of two numbers against each other, or of one in the order of the exposures (xs null).
+export function drawPoints(canvas, xs, xRange, ys, yRange, selection, verdict, brush, labels) {
+  const { ctx, width, height, ratio } = prepare(canvas);
+  const m = SIDE;
+  const left = Math.round(m.left * ratio), top = Math.round(m.top * ratio);
+  const w = Math.max(1, Math.round((width - m.left - m.right) * ratio));
+  const h = Math.max(1, Math.round((height - m.top - m.bottom) * ratio));
+  const image = ctx.createImageData(w, h);
+  const pixels = new Uint32Array(image.data.buffer);
+  const n = ys.length;
+  const size = Math.max(1, Math.round((n > 20000 ? 1 : n > 1000 ? 2 : 4) * ratio));
+  const fx = (w - size) / (xRange.hi - xRange.lo || 1), fy = (h - size) / (yRange.hi - yRange.lo || 1);
+  const fails = selection.fails;
+  const { allPixel, chosenPixel, rejectedPixel } = colours;
+  // Those that are not selected first, so that the others lie on top.
+  for (let pass = 0; pass < 2; pass++) {
+    for (let i = 0; i < n; i++) {
+      if ((fails[i] === 0) !== (pass === 1)) continue;
+      const y = ys[i], x = xs ? xs[i] : i;
+      if (y !== y || x !== x) continue;
+      const px = Math.min(w - size, Math.max(0, Math.round((x - xRange.lo) * fx)));
+      const py = h - size - Math.min(h - size, Math.max(0, Math.round((y - yRange.lo) * fy)));
+      const colour = pass === 0 ? allPixel : verdict[i] === 1 ? rejectedPixel : chosenPixel;
+      for (let dy = 0; dy < size; dy++) {
+        const row = (py + dy) * w + px;
+        for (let dx = 0; dx < size; dx++) pixels[row + dx] = colour;
+      }
+    }
+  }
+  ctx.putImageData(image, left, top);
+  ctx.strokeStyle = colours.line;
+  ctx.strokeRect(m.left - 0.5, m.top - 0.5, width - m.left - m.right + 1, height - m.top - m.bottom + 1);
+  ctx.fillStyle = colours.soft;
+  ctx.textAlign = "right";
+  ctx.textBaseline = "top";
+  ctx.fillText(number(yRange.hi), m.left - 4, m.top);
+  ctx.textBaseline = "bottom";
+  ctx.fillText(number(yRange.lo), m.left - 4, height - m.bottom);
+  ctx.textAlign = "left";
+  ctx.fillText(number(xRange.lo + (xs ? 0 : 1)), m.left, height);
+  ctx.textAlign = "right";
+  ctx.fillText(number(xRange.hi + (xs ? 0 : 1)), width - m.right, height);
+  ctx.textAlign = "center";
+  ctx.fillText(labels.x, (m.left + width - m.right) / 2, height);
+  if (brush) {
+    const across = width - m.left - m.right, down = height - m.top - m.bottom;
+    const clip = (t) => Math.min(1, Math.max(0, t));
+    const ax = (v) => m.left + across * clip((v - xRange.lo) / (xRange.hi - xRange.lo || 1));
+    const ay = (v) => m.top + down * (1 - clip((v - yRange.lo) / (yRange.hi - yRange.lo || 1)));
+    const y0 = brush.y1 === undefined ? m.top : ay(brush.y1), y1 = brush.y0 === undefined ? m.top + down : ay(brush.y0);
+    brushBox(ctx, ax(brush.x0), Math.max(ax(brush.x0) + 2, ax(brush.x1)), y0, Math.max(y0 + 2, y1));
+  }
+}
+
+// Reports the fractions (0 to 1) of the plot between which the pointer was dragged; null for a click.
+export function onDrag(canvas, margin, report) {
+  let from = null;
+  const at = (event) => {
+    const box = canvas.getBoundingClientRect();
+    const clip = (t) => Math.min(1, Math.max(0, t));
+    return {
+      x: clip((event.clientX - box.left - margin.left) / (box.width - margin.left - margin.right)),
+      y: clip(1 - (event.clientY - box.top - margin.top) / (box.height - margin.top - margin.bottom)),
+    };
+  };
+  const send = (event) => {
+    const to = at(event);
+    const wide = Math.abs(to.x - from.x) > 0.01 || Math.abs(to.y - from.y) > 0.02;
+    report(wide ? { x0: Math.min(from.x, to.x), x1: Math.max(from.x, to.x), y0: Math.min(from.y, to.y), y1: Math.max(from.y, to.y) } : null);
+  };
+  canvas.addEventListener("pointerdown", (event) => { from = at(event); canvas.setPointerCapture(event.pointerId); });
+  canvas.addEventListener("pointermove", (event) => { if (from) send(event); });
+  canvas.addEventListener("pointerup", (event) => { if (from) { send(event); from = null; } });
+}
+
+export function drawLine(canvas, xs, ys, { yRange, labels }) {
+  const { ctx, width, height } = prepare(canvas);
+  const m = SIDE, w = width - m.left - m.right, h = height - m.top - m.bottom;
+  const hi = xs[xs.length - 1];
+  ctx.strokeStyle = colours.line;
+  ctx.strokeRect(m.left - 0.5, m.top - 0.5, w + 1, h + 1);
+  const y = (v) => m.top + h * (1 - (v - yRange[0]) / (yRange[1] - yRange[0]));
+  ctx.beginPath();
+  ctx.moveTo(m.left, y(0));
+  ctx.lineTo(m.left + w, y(0));
+  ctx.stroke();
+  ctx.strokeStyle = colours.chosen;
+  ctx.beginPath();
+  xs.forEach((x, i) => ctx[i ? "lineTo" : "moveTo"](m.left + (w * x) / hi, y(ys[i])));
+  ctx.stroke();
+  ctx.fillStyle = colours.soft;
+  ctx.textAlign = "right";
+  ctx.textBaseline = "middle";
+  for (const v of [yRange[0], 0, yRange[1]]) ctx.fillText(String(v), m.left - 4, y(v));
+  ctx.textBaseline = "bottom";
+  ctx.textAlign = "center";
+  ctx.fillText(labels.x, m.left + w / 2, height);
+  ctx.textAlign = "right";
+  ctx.fillText(`1/${number(1 / hi)} Å`, width - m.right, height);
+}

@@ -1,0 +1,110 @@
+// Calculator, settings, report and export.
+
+import { Component, html } from "./vendor/htm-preact.js";
+import { getJson, post } from "./api.js";
+import { drawLine, number } from "./plots.js";
+
+const FIELDS = [["diameter", "Particle diameter (Å)", 150], ["defocus", "Largest defocus (Å)", 20000], ["resolution", "Aim (Å)", 3], ["pixel_size", "Pixel size (Å)", 1],
+  ["voltage", "Voltage (kV)", 300], ["cs", "Spherical aberration (mm)", 2.7], ["amplitude_contrast", "Amplitude contrast", 0.1]];
+
+export class Calculator extends Component {
+  constructor(props) {
+    super(props);
+    const values = Object.fromEntries(FIELDS.map(([key, , value]) => [key, value]));
+    const known = props.store.table.columns;
+    for (const [key, name] of [["pixel_size", "ctf.pixel_size"], ["voltage", "ctf.voltage"], ["cs", "ctf.cs"], ["amplitude_contrast", "ctf.amplitude_contrast"], ["diameter", "pick.diameter_max"]]) {
+      const found = known.has(name) && known.get(name).values.find((v) => v === v);
+      if (found) values[key] = Number(found.toPrecision(6));
+    }
+    this.state = { values, found: null, error: "" };
+  }
+
+  componentDidMount() { this.ask(this.state.values); }
+
+  componentDidUpdate() {
+    if (this.state.found && this.canvas) drawLine(this.canvas, this.state.found.frequency, this.state.found.ctf, { yRange: [-1, 1], labels: { x: "frequency (1/Å)" } });
+  }
+
+  async ask(values) {
+    this.setState({ values });
+    try { this.setState({ found: await getJson("calculator", values), error: "" }); } catch (error) { this.setState({ error: error.message, found: null }); }
+  }
+
+  render(_, { values, found, error }) {
+    return html`<section class="panel"><h2>Calculator</h2>
+      <p class="about">Defocus spreads detail around a particle: at resolution d by λ·defocus/d on each side. A smaller box than diameter + 2 × spread loses it.</p>
+      <div class="form">${FIELDS.map(([key, label]) => html`<label>${label} <input type="number" step="any" value=${values[key]} onChange=${(e) => this.ask({ ...values, [key]: e.target.value })} /></label>`)}</div>
+      ${error && html`<p class="alarm" role="alert">${error}</p>`}
+      ${found && html`<p role="status">Spread <b>${number(found.delocalisation)} Å</b> on each side; box at least ${number(found.minimum)} Å: <b>${found.pixels} px</b> (${number(found.size)} Å). Wavelength ${number(found.wavelength)} Å.</p>
+      <canvas class="curve" ref=${(e) => { this.canvas = e; }} role="img" aria-label="CTF against frequency"></canvas>`}</section>`;
+  }
+}
+
+export class Settings extends Component {
+  constructor(props) {
+    super(props);
+    this.state = { rows: [], changes: {}, answer: null, error: "", filter: "" };
+  }
+
+  async componentDidMount() { this.fetch(); }
+
+  async fetch() {
+    try { this.setState({ rows: await getJson("settings"), changes: {} }); } catch (error) { this.setState({ error: error.message }); }
+  }
+
+  async send(save) {
+    const changes = {};
+    for (const [name, text] of Object.entries(this.state.changes)) {
+      const [section, key] = name.split("\u0000");
+      let value = text;
+      try { value = JSON.parse(text); } catch { /* plain text */ }
+      (changes[section] ||= {})[key] = text === "" ? null : value;
+    }
+    try {
+      const answer = await post("settings", { changes, save });
+      this.setState({ answer, error: "" });
+      if (save) this.fetch();
+    } catch (error) { this.setState({ error: error.message, answer: null }); }
+  }
+
+  render({ store }, { rows, changes, answer, error, filter }) {
+    const text = (v) => (v === null ? "" : typeof v === "string" ? v : JSON.stringify(v));
+    const shown = rows.filter((r) => `${r.section}.${r.key} ${r.about}`.toLowerCase().includes(filter.toLowerCase()));
+    const any = Object.keys(changes).length > 0;
+    return html`<section class="panel"><h2>Settings</h2>
+      <div class="bar"><label>Find <input type="search" value=${filter} onInput=${(e) => this.setState({ filter: e.target.value })} /></label>
+        ${!store.guest && html`<button disabled=${!any} onClick=${() => this.send(false)}>What would become stale?</button><button class="main" disabled=${!any} onClick=${() => this.send(true)}>Save</button>`}</div>
+      ${error && html`<p class="alarm" role="alert">${error}</p>`}
+      ${answer && html`<p role="status">${answer.saved ? "Saved." : "Not saved yet."} ${Object.keys(answer.stale).length ? `The next run does again: ${Object.entries(answer.stale).map(([s, n]) => `${s} (${n})`).join(", ")}.` : "No result becomes stale."}</p>`}
+      <table class="settings"><tbody>${shown.map((r) => {
+        const name = `${r.section}\u0000${r.key}`;
+        return html`<tr key=${name}><th scope="row">${r.section}.${r.key}</th><td><input aria-label="${r.section}.${r.key}" disabled=${store.guest} class=${name in changes ? "draft" : ""} value=${changes[name] ?? text(r.value)}
+          onChange=${(e) => this.setState({ changes: { ...changes, [name]: e.target.value } })} /></td><td class="soft">${r.about}</td></tr>`;
+      })}</tbody></table></section>`;
+  }
+}
+
+export class Output extends Component {
+  constructor(props) {
+    super(props);
+    this.state = { busy: "", text: [] };
+  }
+
+  async make(path) {
+    this.setState({ busy: path, text: [] });
+    try {
+      const found = await post(path, {});
+      const text = path === "report" ? [`${found.written} (${found.megabytes} MB)`] : [...Object.entries(found.files).map(([f, n]) => `${f}: ${n} rows`), ...found.notes];
+      this.setState({ text });
+    } catch (error) { this.setState({ text: [error.message] }); }
+    this.setState({ busy: "" });
+  }
+
+  render({ store }, { busy, text }) {
+    return html`<section class="panel"><h2>Report and export</h2>
+      ${store.guest ? html`<p>This link is for looking only.</p>` : html`<div class="bar">
+        <button disabled=${!!busy} onClick=${() => this.make("report")}>Write the report (HTML)</button>
+        <button disabled=${!!busy} onClick=${() => this.make("export")}>Export for RELION</button></div>`}
+      <div role="status">${busy ? "Working …" : html`<ul class="plain">${text.map((t) => html`<li>${t}</li>`)}</ul>`}</div></section>`;
+  }
+}

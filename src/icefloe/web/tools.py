@@ -1,0 +1,177 @@
+"""What the page's panels do beside looking: live facts, calculator, settings, report, export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from icefloe.optics import CtfParameters, advise_box, ctf_1d, wavelength
+from icefloe.project import Project
+from icefloe.project.live_log import live_figures, read_entries
+from icefloe.project.live_state import read_state
+from icefloe.project.lock import is_locked
+from icefloe.project.sidecar import plain_json
+
+__all__ = ["CalculatorIn", "SettingsIn", "calculate", "change", "export_relion_files"]
+__all__ += ["live_facts", "settings_list", "write_report"]
+
+_POINTS = 512
+
+
+def live_facts(project: Project) -> dict[str, Any]:
+    """Return how a run keeps up: latency, rate, what it waits for, alarms."""
+    state = read_state(project)
+    running = is_locked(project)
+    figures = live_figures(read_entries(project)) if state is not None else None
+    found: dict[str, Any] = plain_json(
+        {
+            "running": running,
+            "live": state is not None and state.running and running,
+            "waiting": 0 if state is None else state.waiting,
+            "paused": "" if state is None else state.paused,
+            "alarms": {} if state is None else dict(state.alarms),
+            "incomplete": {} if state is None else dict(state.incomplete),
+            "figures": None if figures is None else asdict(figures),
+        }
+    )
+    return found
+
+
+class CalculatorIn(BaseModel):
+    """What the calculator is asked."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    diameter: float = Field(gt=0, le=1e5, description="Longest diameter of the particle, A.")
+    defocus: float = Field(ge=-1e6, le=1e6, description="Largest defocus, A.")
+    resolution: float = Field(gt=0.3, le=100, description="Aim, A.")
+    voltage: float = Field(ge=10, le=3000, description="kV.")
+    cs: float = Field(ge=-10, le=50, description="Spherical aberration, mm.")
+    amplitude_contrast: float = Field(ge=0, le=1, description="A fraction.")
+    pixel_size: float = Field(gt=0.05, le=100, description="Of the micrograph, A.")
+
+
+def calculate(asked: CalculatorIn) -> dict[str, Any]:
+    """Return box, delocalisation and the CTF up to Nyquist."""
+    pixel = asked.pixel_size
+    advice = advise_box(asked.diameter, asked.defocus, asked.resolution, asked.voltage, pixel)
+    defocus = (asked.defocus, asked.defocus)
+    lens = CtfParameters(*defocus, 0.0, asked.voltage, asked.cs, asked.amplitude_contrast)
+    k = np.linspace(0, 0.5 / asked.pixel_size, _POINTS)
+    found: dict[str, Any] = plain_json(
+        {
+            "wavelength": wavelength(asked.voltage),
+            "delocalisation": advice.delocalisation,
+            "minimum": advice.minimum,
+            "pixels": advice.pixels,
+            "size": advice.size,
+            "frequency": k.round(6),
+            "ctf": ctf_1d(lens, k).round(5),
+        }
+    )
+    return found
+
+
+class SettingsIn(BaseModel):
+    """New values by section and key; a key within a part of a section is ``part.key``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    changes: Mapping[str, Mapping[str, Any]] = Field(max_length=40)
+    save: bool = Field(description="Write them, or only say what they would make stale.")
+
+
+def settings_list(project: Project) -> list[dict[str, Any]]:
+    """Return every single setting with its value, default, description and type."""
+    from icefloe.engine import Session
+
+    settings = Session.open(project.root).settings
+    rows: list[dict[str, Any]] = []
+    values = settings.model_dump(mode="json")
+    for section, field in type(settings).model_fields.items():
+        model = field.annotation
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            _add_rows(rows, section, model, values[section], "")
+    return rows
+
+
+def _add_rows(
+    rows: list[dict[str, Any]], section: str, model: type[BaseModel], values: Any, prefix: str
+) -> None:
+    for key, field in model.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            _add_rows(rows, section, inner, values[key], f"{prefix}{key}.")
+            continue
+        default = field.get_default(call_default_factory=True)
+        rows.append(
+            {
+                "section": section,
+                "key": prefix + key,
+                "value": values[key],
+                "default": plain_json(default) if not isinstance(default, BaseModel) else None,
+                "about": field.description or "",
+            }
+        )
+
+
+def change(project: Project, asked: SettingsIn) -> dict[str, Any]:
+    """Check new settings and name what they make stale; write them if that is asked for.
+
+    Raises
+    ------
+    SettingsError
+        One is unknown or out of range; nothing is written then.
+    """
+    from icefloe.engine import Session
+    from icefloe.engine.overview import count_states
+    from icefloe.engine.setup import change_settings, changed_settings
+
+    session = Session.open(project.root)
+    nested = {section: dict(entries) for section, entries in asked.changes.items()}
+    settings = changed_settings(project, session.settings, nested)
+    before = count_states(session)
+    after = count_states(Session(project, settings, session.device))
+    stale = {
+        stage: after[stage]["stale"] - before.get(stage, {}).get("stale", 0)
+        for stage in after
+        if after[stage]["stale"] > before.get(stage, {}).get("stale", 0)
+    }
+    if asked.save:
+        change_settings(project, session.settings, nested)
+    return {"stale": stale, "saved": asked.save}
+
+
+def write_report(project: Project) -> dict[str, Any]:
+    """Write the report into the session, as 'icefloe report' does."""
+    from icefloe.formats.atomic import output_directory, write_bytes
+    from icefloe.report import build_report
+
+    target = output_directory(project.root / "report") / "report.html"
+    content = build_report(project).encode()
+    write_bytes(target, content)
+    return {"written": str(target), "megabytes": round(len(content) / 1e6, 1)}
+
+
+def export_relion_files(project: Project) -> dict[str, Any]:
+    """Write RELION's STAR files into the session, as 'icefloe export relion' does."""
+    from icefloe.engine import Session
+    from icefloe.interop.relion_project import export_relion
+    from icefloe.project.acquisition import record_acquisition
+
+    session = Session.open(project.root)
+    sources = project.read_registry()
+    for name, listed in sources.items():
+        record_acquisition(project, name, project.locate(listed))
+    written = export_relion(
+        project,
+        session.settings.data.model_dump(mode="json"),
+        absolute=False,
+        data_of=lambda name: session.view(name, sources[name]).facts(),
+    )
+    files = {str(path): rows for path, rows in written.files.items()}
+    return {"files": files, "notes": list(written.notes)}
