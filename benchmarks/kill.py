@@ -88,7 +88,7 @@ def make_movies(directory: Path, movies: int, size: int, frames: int) -> list[st
             debris=0.1,
             contrast=1.0,
             drift=3.0,
-            defocus=12000.0 + 2500.0 * index,
+            defocus=12000.0 + 2500.0 * (index % 12),  # within the range that is searched
         )
         simulated = simulate_movie(settings, f"movie_{index + 1}")
         write_tiff_movie(directory / f"movie_{index + 1}.tiff", simulated.frames, PIXEL)

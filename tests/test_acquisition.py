@@ -106,6 +106,10 @@ def test_an_mdoc_of_several_movies_gives_the_right_one(tmp_path):
     found = read_acquisition(path, tmp_path / "b.tif")
     assert (found.pixel_size, found.dose, found.voltage) == (0.7, 48, 200)
     assert (found.gain, found.defects) == ("CountRef_a.mrc", "defects_a.txt")
+    assert (found.gain_file, found.defects_file) == (None, None)
+    (tmp_path / "CountRef_a.mrc").touch()
+    found = read_acquisition(path, tmp_path / "b.tif")
+    assert found.gain_file == str(tmp_path / "CountRef_a.mrc")
     with pytest.raises(UnsupportedFormatError, match=r"none of them about c\.tif"):
         read_acquisition(path, tmp_path / "c.tif")
 

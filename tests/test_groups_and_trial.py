@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ class TestFacts:
     def test_group_before_settings_before_metadata(self, tmp_path: Path) -> None:
         data = DataSettings(total_dose=50, gain="g.mrc", gain_rotate=2)
         group = GroupSettings(name="a", files="*", dose_per_frame=1.5, gain="h.mrc")
-        recorded = Acquisition("EPU", pixel_size=0.83, dose=42, gain="i.mrc")
+        recorded = Acquisition("EPU", pixel_size=0.83, dose=42, gain="i.dm4", gain_file="/i.dm4")
         found = resolve_facts(data, [group], tmp_path / "m.tiff", recorded)
         assert (found.dose_per_frame, found.total_dose) == (1.5, None)
         assert (found.gain, found.gain_rotate) == ("h.mrc", 0)
@@ -110,9 +111,9 @@ class TestFacts:
         assert resolve_facts(data, [], tmp_path / "m.tiff", None) is data
         found = resolve_facts(DataSettings(), [], tmp_path / "m.tiff", recorded)
         assert (found.total_dose, found.gain) == (42, None)
-        (tmp_path / "i.mrc").touch()
+        recorded = replace(recorded, gain_file="/i.mrc", defects_file="/d.txt")
         found = resolve_facts(DataSettings(), [], tmp_path / "m.tiff", recorded)
-        assert found.gain == str(tmp_path / "i.mrc")
+        assert (found.gain, found.defects) == ("/i.mrc", "/d.txt")
         eer = DataSettings(eer_upsampling=2)
         assert resolve_facts(eer, [], tmp_path / "m.eer", recorded).pixel_size == 0.415
 
@@ -155,6 +156,27 @@ class TestSession:
             for p in (session / "relion" / "motion").glob("*.star")
         }
         assert gains == {"relion/gain_512x512.mrc", "relion/gain_512x512_2.mrc"}
+
+    def test_a_recorded_gain_that_is_gone_ends_the_run_before_anything_is_lost(
+        self, session: Path, movies: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        gain = tmp_path / "Ref.mrc"
+        shutil.copy(movies / "gain.mrc", gain)
+        values = {"program": "SerialEM", "gain": gain.name, "gain_file": str(gain)}
+        record = {"schema": 1, "of": [], "values": values}
+        for name in ("movie_1", "movie_2"):
+            (session / "exposures" / name / "acquisition.json").write_text(json.dumps(record))
+        assert icefloe("run", "--project", session, "--set", 'data.gain=""') == 0
+        assert waiting(session) == {}
+        before = snapshot(session)
+        gain.unlink()
+        capsys.readouterr()
+        assert icefloe("run", "--project", session) == 1
+        assert "Ref.mrc" in capsys.readouterr().err
+        after = snapshot(session)
+        assert {k: v for k, v in after.items() if k != "exposures.json"} == {
+            k: v for k, v in before.items() if k != "exposures.json"
+        }
 
     def test_beam_shifts_become_groups_that_keep_their_names(
         self, session: Path, movies: Path, capsys: pytest.CaptureFixture[str]

@@ -31,9 +31,9 @@ def command() -> None:
 def relion(project: Path, absolute: bool) -> None:
     """Write the STAR files and say what is in them."""
     from icefloe.engine import Session
+    from icefloe.engine.fact_check import FactCheck
     from icefloe.engine.overview import count_states
     from icefloe.interop.relion_project import export_relion
-    from icefloe.project.acquisition import record_acquisition
 
     session = Session.open(project)
     stale = sum(row["stale"] for row in count_states(session).values())
@@ -44,8 +44,9 @@ def relion(project: Path, absolute: bool) -> None:
             err=True,
         )
     sources = session.project.read_registry()
+    facts = FactCheck(session)
     for name, listed in sources.items():  # metadata that came after their movie was done
-        record_acquisition(session.project, name, session.project.locate(listed))
+        facts.record(name, listed)
     written = export_relion(
         session.project,
         session.settings.data.model_dump(mode="json"),

@@ -31,6 +31,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "pick": ("icefloe.cli.pick", "Find particles in micrographs."),
     "extract": ("icefloe.cli.extract", "Cut out picked particles."),
     "cluster": ("icefloe.cli.cluster", "Check workers and clusters; print templates for them."),
+    "classify": ("icefloe.cli.classify", "Make 2D class averages, and templates from them."),
     "coordinates": ("icefloe.cli.coordinates", "Convert and compare particle coordinates."),
     "boxsize": ("icefloe.cli.boxsize", "Say how large a particle's box should be."),
     "gain": ("icefloe.cli.gain", "Estimate, orient or apply a gain reference."),

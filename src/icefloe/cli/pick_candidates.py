@@ -21,6 +21,14 @@ __all__ = ["Candidates", "from_star", "of_session", "of_star"]
 
 # Scores of noise begin here: a robust standard deviation of 0, a correlation of 0.
 _LOWEST = 0.0
+_NO_LIMITS: dict[str, Any] = {
+    "threshold": _LOWEST,
+    "max_contrast": 0.0,
+    "max_picks": 0,
+    "max_score": None,
+    "min_power": None,
+    "max_power": None,
+}
 # So much of the recorded picks must be found again for the search to be the same.
 _SAME = 0.95
 
@@ -104,7 +112,7 @@ def of_session(session: Session, names: list[str]) -> Iterator[Candidates]:
         work.numbers.update(record.numbers)
         blob = recorded.get("shape_found", "disc") != "template"
         part: Any = pick.blob if blob else pick.template
-        found = pick_exposure(work, threshold=_LOWEST, max_contrast=0.0, max_picks=0)
+        found = pick_exposure(work, **_NO_LIMITS)
         given = session.project.masks / f"{name}_mask.mrc"
         path = given if given.is_file() else record.file("pick", "mask")
         mask = None if path is None else np.asarray(read_mrc(path)[0] > 0.5)
@@ -177,7 +185,7 @@ def from_star(item: Picked, sizes: tuple[float, float] | None, star: Path) -> Ca
     }
     recorded |= {
         key: np.asarray(listed.columns[name]).tolist()
-        for name, key in (("rlnClassNumber", "class"), ("rlnAnglePsi", "psi"))
+        for name, key in (("rlnClassNumber", "template"), ("rlnAnglePsi", "psi"))
         if name in listed.columns
     }
     threshold = float(np.nanmin(listed.score)) if np.isfinite(listed.score).any() else 0.0

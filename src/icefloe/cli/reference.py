@@ -21,7 +21,7 @@ __all__ = ["command", "write_figure"]
     "--templates",
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
     default=None,
-    help="Use these instead: class averages (.mrcs), or a map (.mrc).",
+    help="Use these instead: class averages (.mrcs, a STAR or .cs), a map, an atomic model.",
 )
 @click.option(
     "--template-pixel-size", type=float, default=None, help="Theirs, A [from their header]."
@@ -40,11 +40,11 @@ def command(
     """
     from icefloe.cli.progress import describe_reference
     from icefloe.engine import Session
+    from icefloe.engine.given_templates import given_templates
     from icefloe.engine.reference import Reference, forget_reference, write_reference
     from icefloe.engine.reference_gate import ReferenceGate
     from icefloe.engine.setup import change_settings
     from icefloe.engine.stages import STANDARD_STAGES
-    from icefloe.engine.template_file import read_templates
     from icefloe.errors import ProjectError
     from icefloe.project import project_lock
 
@@ -61,7 +61,7 @@ def command(
                 click.echo("pick.method is now auto.")
             if templates is not None:
                 diameter = session.settings.pick.match_settings().diameter
-                bank = read_templates(templates, pixel_size=template_pixel_size, diameter=diameter)
+                bank = given_templates(templates, pixel_size=template_pixel_size, diameter=diameter)
                 given = {"file": str(templates.absolute()), "count": len(bank.images)}
                 made = Reference("template", bank.diameter, bank, given, bank.flags)
                 write_reference(session.project, made, origin="user", settings_hash="")

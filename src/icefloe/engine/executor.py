@@ -189,8 +189,10 @@ def run_session(
         summary.total = len(sources)
         if observer is not None:
             observer.planned(len(sources), len(todo))
-        if todo:
-            session.check_files()
+        # What a group or the metadata name is checked as what the settings name, before anything.
+        views = {id(view): view for view in (session.view(name, sources[name]) for name in todo)}
+        for view in views.values():
+            view.check_files()
         crew: Crew
         if pool is None:
             checks = GainChecks(session)

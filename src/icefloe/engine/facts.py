@@ -120,12 +120,12 @@ def _missing(facts: dict[str, Any], source: Path, acquisition: Acquisition) -> d
         found["pixel_size"] = _as_read(facts, source, acquisition.pixel_size)
     if acquisition.dose is not None and all(facts[key] is None for key in _DOSES):
         found["total_dose"] = acquisition.dose
-    for key, name in (("gain", acquisition.gain), ("defects", acquisition.defects)):
-        if facts[key] is None and name is not None:
-            path = source.with_name(name)
-            usable = key == "defects" or path.suffix.lower() in _GAIN_TYPES
-            if usable and path.is_file():
-                found[key] = str(path)
+    # As recorded, even if they are gone since: that they are missing must be noticed.
+    gain = acquisition.gain_file
+    if facts["gain"] is None and gain and Path(gain).suffix.lower() in _GAIN_TYPES:
+        found["gain"] = gain
+    if facts["defects"] is None and acquisition.defects_file:
+        found["defects"] = acquisition.defects_file
     return found
 
 

@@ -269,12 +269,13 @@ class Live:
         pop = self.queue.pop_first_named if self.gate.waiting else self.queue.pop
         while (name := pop()) is not None:
             listed = self.sources[name]
-            known = self.facts.record(name, listed)
+            known = self.facts.record(name, listed, fresh=name in self._arrivals)
             if not known and self._needs_metadata(name, listed):
                 self._held.append(name)
                 continue
             steps = plan(self.session, self.runner.stages, name, listed, self.runner.retry_failed)
             if any(step.state == "todo" for step in steps):
+                self.session.view(name, listed).check_files()
                 return name
             for step in steps:
                 if step.state == "failed" and step.sidecar is not None:

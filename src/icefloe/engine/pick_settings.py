@@ -89,8 +89,8 @@ class PickSettings(BaseModel):
     )
     templates: str | None = Field(
         default=None,
-        description="For method template: class averages (.mrcs) or a map (.mrc); relative to "
-        "this session's directory unless absolute.",
+        description="For method template: class averages (.mrcs, RELION's STAR, cryoSPARC's .cs), "
+        "a map (.mrc) or an atomic model; relative to this session's directory unless absolute.",
     )
     template_pixel_size: float | None = Field(
         default=None, gt=0, description="Their pixel size, A; not set: their header's."
@@ -133,7 +133,7 @@ class PickSettings(BaseModel):
         if self.method == "template" and self.templates is None:
             raise SettingsError(
                 "pick.method is 'template' and pick.templates is not set",
-                "class averages (.mrcs) or a map (.mrc)",
+                "class averages (.mrcs, STAR, .cs), a map or an atomic model",
                 "Give --templates FILE, or use --pick auto, which makes its own",
             )
         # What the pickers check beyond single values.

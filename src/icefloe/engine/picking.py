@@ -15,6 +15,8 @@ from icefloe.engine.stage import Work
 from icefloe.errors import InputError
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from icefloe.engine.session import Session
     from icefloe.optics import CtfParameters
     from icefloe.picking import Picks, TemplateBank
@@ -129,7 +131,7 @@ def _blobs(
 
     session = work.session
     settings = session.settings.pick.blob_settings(diameter)
-    settings = settings.model_copy(update=changes)
+    settings = settings.model_copy(update=_known(settings, changes))
     picks = pick_blobs(
         image_of(work), pixel_size=pixel_size_of(work), settings=settings, device=session.device
     )
@@ -148,13 +150,24 @@ def _match(
     mask = _given(work)
     if mask is None and settings.junk:
         mask = whole_mask(image, (settings.diameter or bank.diameter) / pixel_size)
-    settings = settings.model_copy(update=changes)
+    settings = settings.model_copy(update=_known(settings, changes))
     picks = pick_templates(
-        image, bank, pixel_size=pixel_size, settings=settings, ctf=ctf, mask=mask
+        image,
+        bank,
+        pixel_size=pixel_size,
+        settings=settings,
+        ctf=ctf,
+        mask=mask,
+        device=work.session.device,
     )
     if pick.diameter is not None:  # the box must hold the largest
         picks = replace(picks, diameter_range=pick.diameter)
     return picks, mask
+
+
+def _known(settings: BaseModel, changes: Mapping[str, object]) -> dict[str, object]:
+    """Return the changes that a picker knows."""
+    return {k: v for k, v in changes.items() if k in type(settings).model_fields}
 
 
 def _given(work: Work) -> BoolArray | None:

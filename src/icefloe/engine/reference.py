@@ -43,6 +43,7 @@ _VERSION = 1
 _SCHEMA = 1
 # Choices about picking with the templates, not about making them.
 _AFTERWARDS = {"threshold", "min_distance", "max_picks", "max_contrast", "junk", "angle_step"}
+_AFTERWARDS |= {"max_score", "min_power", "max_power"}
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def make_reference(
     match = settings.match_settings()
     try:
         found = bootstrap_bank(images, pixel_size=pixel_size, settings=match)
-    except IcefloeError as error:
+    except Exception as error:  # a session goes on without a reference, and says why
         return _without_templates(images, pixel_size, settings, error)
     return Reference(
         "template",
@@ -136,12 +137,13 @@ def make_reference(
 
 
 def _without_templates(
-    images: Sequence[FloatArray], pixel_size: float, settings: PickSettings, error: IcefloeError
+    images: Sequence[FloatArray], pixel_size: float, settings: PickSettings, error: Exception
 ) -> Reference:
     """Return what to pick with where particles are too few for templates."""
     from icefloe.picking.bootstrap import size_evidence
 
-    reason = f"no templates could be made ({error.found})"
+    why = error.found if isinstance(error, IcefloeError) else f"{type(error).__name__}: {error}"
+    reason = f"no templates could be made ({why})"
     numbers: dict[str, Any] = {}
     diameter = None if settings.diameter is None else settings.diameter[1]
     try:

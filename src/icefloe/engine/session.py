@@ -176,10 +176,10 @@ class Session:
 
         Raises
         ------
-        InputError, MissingMetadataError
+        InputError, MissingMetadataError, StarColumnError
             The file cannot be read, holds no templates, or its pixel size is not known.
         """
-        from icefloe.engine.template_file import read_templates
+        from icefloe.engine.given_templates import given_templates
 
         if self._base is not None:
             return self._base.templates()
@@ -188,7 +188,7 @@ class Session:
         if self._templates is None or self._templates[0] != key:
             path = self.project.locate(str(pick.templates))
             diameter = pick.match_settings().diameter
-            bank = read_templates(path, pixel_size=pick.template_pixel_size, diameter=diameter)
+            bank = given_templates(path, pixel_size=pick.template_pixel_size, diameter=diameter)
             self._templates = (key, bank)
         return self._templates[1]
 

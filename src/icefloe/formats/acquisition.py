@@ -36,6 +36,8 @@ class Acquisition:
         Total, e/A^2.
     gain, defects
         File names.
+    gain_file, defects_file
+        These files, absolute, if they lay beside the movie when the metadata were read.
     stage_position
         (x, y) or (x, y, z), um.
     shift
@@ -53,6 +55,8 @@ class Acquisition:
     dose: float | None = None
     gain: str | None = None
     defects: str | None = None
+    gain_file: str | None = None
+    defects_file: str | None = None
     stage_position: tuple[float, ...] | None = None
     shift: tuple[float, float] | None = None
     tilt: float | None = None
@@ -138,6 +142,7 @@ def _of_serialem(path: Path, movie: Path) -> Acquisition:
             "one whose SubFramePath ends in the movie's name",
         )
     section = found[-1]
+    gain, defects = _file_name(section.gain_reference), _file_name(section.defect_file)
     doses = section.frame_doses
     place = [*section.numbers("StagePosition")[:2], *section.numbers("StageZ")[:1]]
     return Acquisition(
@@ -145,8 +150,10 @@ def _of_serialem(path: Path, movie: Path) -> Acquisition:
         pixel_size=_positive(section.pixel_size),
         voltage=_positive(mdoc.voltage),
         dose=_positive(float(f"{sum(doses):.8g}") if doses else section.dose),
-        gain=_file_name(section.gain_reference),
-        defects=_file_name(section.defect_file),
+        gain=gain,
+        defects=defects,
+        gain_file=_beside(movie, gain),
+        defects_file=_beside(movie, defects),
         stage_position=tuple(place) or None,
         shift=_shift(section),
         tilt=section.tilt,
@@ -157,6 +164,11 @@ def _of_serialem(path: Path, movie: Path) -> Acquisition:
 def _shift(section: MdocSection) -> tuple[float, float] | None:
     numbers = section.numbers("ImageShift")
     return (numbers[0], numbers[1]) if len(numbers) == 2 else None
+
+
+def _beside(movie: Path, name: str | None) -> str | None:
+    path = None if name is None else movie.absolute().with_name(name)
+    return str(path) if path is not None and path.is_file() else None
 
 
 def _positive(value: float | None) -> float | None:

@@ -43,7 +43,7 @@ __all__ = [
 ]
 
 _LIBRARIES = ("numpy", "scipy", "numba", "torch")
-_SETTINGS_SCHEMA = 1
+_SETTINGS_SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ def save_settings(project: Project, content: Mapping[str, Any]) -> str:
     path = settings_path(project, name)
     if read_settings_of(project, name) is None:
         output_directory(path.parent)
-        document = {"schema": _SETTINGS_SCHEMA, **_without_none(content)}
+        document = _values_first({"schema": _SETTINGS_SCHEMA, **_without_none(content)})
         write_text(path, tomlkit.dumps(document))
     return name
 
@@ -220,6 +220,13 @@ def read_settings_of(project: Project, name: str) -> dict[str, Any] | None:
         return None
     content.pop("schema", None)
     return content if settings_hash(content) == name else None
+
+
+def _values_first(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table with its values before its sub-tables: in TOML they would belong to these."""
+    values = {k: v for k, v in content.items() if not isinstance(v, Mapping)}
+    tables = {k: _values_first(v) for k, v in content.items() if isinstance(v, Mapping)}
+    return values | tables
 
 
 def _without_none(content: Any) -> Any:

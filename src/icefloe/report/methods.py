@@ -212,20 +212,24 @@ def _picking(kept: Sequence[Row], origin: StageOrigin, cited: dict[str, None]) -
     picks = _values(kept, "picks")
     text = f"{_grouped(sum(picks))} particles were picked in {_grouped(len(picks))} micrographs"
     method = section.get("method", "blob")
-    if method == "blob":
-        diameters = sorted({d for row in kept for d in row.settings["Particle diameter"] if d})
-        size = f" of {_span(diameters[0], diameters[-1], 0)} Å" if diameters else ""
-        text += (
-            f" by their correlation with projections of balls and hollow balls{size} "
-            f"({_cite('correlation', cited)})"
-        )
-        threshold = section.get("threshold")
-        if isinstance(threshold, int | float):
-            text += f", above {threshold:g} standard deviations"
-        elif section:
-            text += ", with a threshold found for each micrograph"
-    else:
-        text += f" with the method '{method}'"
+    diameters = sorted({d for row in kept for d in row.settings["Particle diameter"] if d})
+    size = f" of {_span(diameters[0], diameters[-1], 0)} Å" if diameters else ""
+    what = {
+        "blob": f"projections of balls and hollow balls{size}",
+        "auto": f"templates averaged from the micrographs themselves, of particles{size}",
+        "template": f"given templates, of particles{size}",
+    }
+    if method not in what:
+        return [f"{text} with the method '{method}'."]
+    text += f" by their correlation with {what[method]} ({_cite('correlation', cited)})"
+    # Sessions of before the methods had sections of their own kept the threshold beside them.
+    own = section.get("blob" if method == "blob" else "template", section)
+    threshold = own.get("threshold")
+    if isinstance(threshold, int | float):
+        unit = " standard deviations" if method == "blob" else ""
+        text += f", above {threshold:g}{unit}"
+    elif section:
+        text += ", with a threshold found for each micrograph"
     return [f"{text}."]
 
 
