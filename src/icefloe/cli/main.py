@@ -24,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "motion": ("icefloe.cli.motion", "Correct the motion in movies."),
     "ctf": ("icefloe.cli.ctf", "Estimate the CTF of micrographs."),
     "pick": ("icefloe.cli.pick", "Find particles in micrographs."),
+    "train": ("icefloe.cli.train", "Train the neural picker on your picks."),
     "extract": ("icefloe.cli.extract", "Cut out picked particles."),
     "coordinates": ("icefloe.cli.coordinates", "Convert and compare particle coordinates."),
     "boxsize": ("icefloe.cli.boxsize", "Say how large a particle's box should be."),

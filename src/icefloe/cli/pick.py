@@ -176,9 +176,11 @@ def write_list(
 
 def _add_matching() -> None:
     from icefloe.cli.pick_match import auto, template
+    from icefloe.cli.pick_network import network
 
     command.add_command(auto)
     command.add_command(template)
+    command.add_command(network)
 
 
 def _distinct_optics(optics: Sequence[OpticsGroup]) -> tuple[list[OpticsGroup], list[int]]:
