@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -26,6 +27,9 @@ def require_torch() -> None:
             f"The neural picker needs {' and '.join(missing)}, which is not installed",
             hint="pip install 'icefloe[torch]', or use icefloe pick auto",
         )
+    # Threads that wait for each other by spinning take minutes for seconds' work where another
+    # program uses the same cores. Read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @contextmanager
