@@ -16,7 +16,7 @@ from icefloe.errors import (
     SettingsError,
     UnsupportedFormatError,
 )
-from icefloe.fourier import resize
+from icefloe.fourier import resize, set_threads
 from icefloe.network.calibration import Calibration, isotonic, platt, reliability
 from icefloe.network.checks import check_positives
 from icefloe.network.field import network_field
@@ -43,6 +43,14 @@ from icefloe.network.synthetic.shapes import SHAPES, random_shape  # noqa: E402
 
 # A set of seeds that the recipe does not use.
 UNSEEN = 77
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread():
+    """Small batches gain nothing from more, and lose much on a busy machine."""
+    set_threads(1)
+    yield
+    set_threads(0)
 
 
 def small_net(seed=0):
@@ -358,7 +366,7 @@ def taught():
         others, _ = dots(n=40, seed=seed + 10, noise=0.0, diameter=26.0)
         images.append(image + 1.3 * others)
         marks.append((places[:, 0], places[:, 1]))
-    settings = TrainSettings(steps=40, batch=4, crop=128, check_every=20, validation=0.3)
+    settings = TrainSettings(steps=40, batch=4, crop=96, check_every=20, validation=0.3)
     given = {"pixel_size": 1.0, "diameter": 48.0, "settings": settings}
     return images, marks, given, train_network(images, marks, **given)
 
@@ -385,13 +393,12 @@ def test_training_learns_what_is_marked(taught):
 
 
 def test_training_again_gives_the_same(taught):
-    images, marks, given, done = taught
-    again = train_network(images, marks, **given)
-    for name, values in done.model.tensors.items():
-        np.testing.assert_allclose(again.model.tensors[name], values, atol=2e-3)
-    np.testing.assert_allclose(
-        [h.check_loss for h in again.history], [h.check_loss for h in done.history], rtol=0.05
-    )
+    images, marks, given, _ = taught
+    short = given | {"settings": given["settings"].model_copy(update={"steps": 6})}
+    first, again = (train_network(images, marks, **short) for _ in range(2))
+    for name, values in first.model.tensors.items():
+        np.testing.assert_allclose(again.model.tensors[name], values, atol=1e-4)
+    np.testing.assert_allclose(again.scores, first.scores, atol=1e-3)
 
 
 def test_a_trained_model_says_when_the_diameter_is_another(taught):

@@ -51,7 +51,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     "--missing", type=float, default=None, help="Share of the particles not picked; for nnpu and "
     "ge-binomial [0.1].",
 )  # fmt: skip
-@click.option("--steps", type=int, default=None, help="Batches to train on, at most [500].")
+@click.option("--steps", type=int, default=None, help="Batches to train on, at most [300].")
 @click.option("--seed", type=int, default=None, help="Seed of all chance [0].")
 @click.option("--bright", is_flag=True, help="Particles are brighter than the ice.")
 @microscope_options

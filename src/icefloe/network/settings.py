@@ -58,10 +58,10 @@ class TrainSettings(BaseModel):
         lt=1,
         description="Share of the particles that were not picked; for nnpu and ge-binomial.",
     )
-    steps: int = Field(default=500, ge=1, description="Batches to train on, at most.")
+    steps: int = Field(default=300, ge=1, description="Batches to train on, at most.")
     batch: int = Field(default=8, ge=1, description="Crops a batch.")
     crop: int = Field(
-        default=160, ge=64, multiple_of=8, description="Side of a crop, at 16 pixels a diameter."
+        default=128, ge=64, multiple_of=8, description="Side of a crop, at 16 pixels a diameter."
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="Highest rate of the one cycle.")
     weight_decay: float = Field(default=0.01, ge=0, description="Decay of the weights.")

@@ -9,6 +9,7 @@ of 20 x 20 particle diameters takes some 50 ms.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numba import njit
@@ -21,12 +22,18 @@ from icefloe.network.synthetic.filters import random_filter
 from icefloe.network.synthetic.shapes import SHAPES, random_rotations, random_shape
 from icefloe.optics import CtfParameters, ctf_2d
 
-__all__ = ["Scene", "random_scene"]
+__all__ = ["Family", "Scene", "random_scene"]
 
 Generator = np.random.Generator
 # Pixels around the scene that are simulated and cut off, so that particles reach over the border.
 _MARGIN = 32
 _HOLLOW = ("hollow", "barrel", "ring")
+_LONG = ("ellipsoid", "rod", "dumbbell", "letter", "lobes", "tetramer", "chain", "membrane")
+# How much larger the diameter that a user gives is than the true one, and how far a usual particle
+# stands out, smallest and largest.
+Family = Literal["any", "crowded", "smoothed"]
+_SIZES = {"any": (0.8, 1.5), "crowded": (0.85, 1.25), "smoothed": (0.9, 1.3)}
+_CLARITIES = {"any": (4.0, 45.0), "crowded": (8.0, 45.0), "smoothed": (6.0, 20.0)}
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Scene:
 
 
 def random_scene(
-    seed: tuple[int, ...], size: int = 320, kind: str | None = None, *, crowded: bool = False
+    seed: tuple[int, ...], size: int = 320, kind: str | None = None, *, family: Family = "any"
 ) -> Scene:
     """Return a micrograph of random content; the same for the same seed.
 
@@ -74,24 +81,30 @@ def random_scene(
         Pixels a side.
     kind
         Shape of the particles, any by default.
-    crowded
-        Full of particles that stand out and touch, without heaps and carbon.
+    family
+        ``crowded``: full of particles that stand out and touch, without heaps and carbon.
+        ``smoothed``: many particles, not round, in a micrograph that some program has low-passed.
     """
     rng = np.random.default_rng(seed)
     n = size + 2 * _MARGIN
     diameter = float(np.exp(rng.uniform(np.log(70), np.log(320))))
     # People give the longest diameter, or somewhat more, or what they see.
-    least, most = (0.85, 1.25) if crowded else (0.8, 1.5)
+    crowded, smoothed = family == "crowded", family == "smoothed"
+    least, most = _SIZES[family]
     width = SAMPLES / float(np.exp(rng.uniform(np.log(least), np.log(most))))
     pixel = diameter / width
     lens = _random_lens(rng)
     # In a crowd, hollow ones are easily taken for the gaps between their neighbours.
     kinds = _HOLLOW if crowded and rng.random() < 0.5 else tuple(SHAPES)
+    kinds = _LONG if smoothed else kinds
     kind = kind or str(rng.choice(kinds))
     cloud = random_shape(rng, kind)
     transfer = ctf_2d(lens, (n, n), pixel) * _envelope(rng, n)
 
-    if crowded:
+    if smoothed:
+        carbon, film = _carbon(rng, n)
+        centres = _places(rng, n, width, carbon, (0.5, 0.8), (0.12, 0.4), (0.0, 0.3))
+    elif crowded:
         carbon, film = np.zeros((n, n), dtype=np.bool_), np.zeros((n, n))
         centres = _places(rng, n, width, carbon, (0.8, 1.05), (0.3, 0.7), (0.0, 0.5))
     else:
@@ -99,15 +112,15 @@ def random_scene(
         centres = _places(rng, n, width, carbon, (0.55, 1.1), (0.08, 0.75), (0.0, 1.0, 1.5))
     spread = float(rng.uniform(0.1, 0.5)) if rng.random() < 0.3 else None
     particles = _project(rng, cloud, centres, n, width, spread)
-    faintest = 8.0 if crowded else 4.0
-    clarity = float(np.exp(rng.uniform(np.log(faintest), np.log(45.0))))
+    faintest, clearest = _CLARITIES[family]
+    clarity = float(np.exp(rng.uniform(np.log(faintest), np.log(clearest))))
     strength = clarity / _usual_energy(rng, cloud, transfer, n, width)
 
     phase = strength * particles
     phase += strength * _debris(rng, cloud, n, width)
     phase += strength * _strangers(rng, n, width)
     clumps = np.zeros((n, n), dtype=np.bool_)
-    if not crowded:
+    if family == "any":
         aggregates, clumps = _aggregates(rng, cloud, n, width)
         phase += strength * aggregates
     peak = strength * max(float(np.percentile(particles, 99.5)), 1e-3)
@@ -118,7 +131,7 @@ def random_scene(
     image = fft.irfft2(fft.rfft2(phase) * transfer, (n, n))
     image += rng.standard_normal((n, n))
     image += _uneven(rng, n)
-    image = random_filter(rng, np.asarray(image))
+    image = random_filter(rng, np.asarray(image), always=smoothed)
 
     inner = slice(_MARGIN, n - _MARGIN)
     places = centres - _MARGIN
