@@ -135,7 +135,7 @@ def test_nothing_beyond_the_receptive_radius_matters():
 
 def test_tiles_leave_no_seam():
     net = small_net()
-    pixels = np.random.default_rng(0).normal(size=(2, 500, 610)).astype(np.float32)
+    pixels = np.random.default_rng(0).normal(size=(2, 300, 410)).astype(np.float32)
     with torch.inference_mode():
         whole = network_maps.class_maps(net, pixels, "cpu", tile=1024)
         tiled = network_maps.class_maps(net, pixels, "cpu", tile=256)
@@ -174,7 +174,7 @@ def test_the_general_model_finds_balls_where_they_are():
     assert score.precision >= 0.95
     distance = np.sqrt(((found[:, None] - places[None]) ** 2).sum(-1)).min(axis=1)
     assert np.median(distance) < 0.06 * 48
-    assert picks.threshold == 0.5
+    assert picks.threshold == 0.4
     assert (np.diff(picks.score) <= 0).all()
     again = pick_network(image, pixel_size=1.0, diameter=48)
     np.testing.assert_array_equal(again.score, picks.score)
@@ -183,7 +183,8 @@ def test_the_general_model_finds_balls_where_they_are():
 def test_pure_noise_has_no_particles():
     image = np.random.default_rng(0).normal(size=(1024, 1024)).astype(np.float32)
     picks = pick_network(image, pixel_size=1.0, diameter=64)
-    assert len(picks) <= 2
+    # Some 250 would fit.
+    assert len(picks) <= 6
 
 
 def test_settings_of_picking():
@@ -201,8 +202,9 @@ def test_settings_of_picking():
 @pytest.mark.slow
 def test_scores_are_probabilities_on_unseen_simulated_micrographs():
     scores, right = [], []
-    for i in range(24):
-        scene = random_scene((UNSEEN, i))
+    # Many small ones, since picks of one micrograph are right or wrong together.
+    for i in range(60):
+        scene = random_scene((UNSEEN, i), size=160)
         truth = np.stack([scene.y, scene.x], axis=1)
         picks = pick_network(
             scene.image, pixel_size=10, diameter=160, settings=NetworkSettings(threshold=0.02)
@@ -213,8 +215,7 @@ def test_scores_are_probabilities_on_unseen_simulated_micrographs():
     s, r = np.concatenate(scores), np.concatenate(right)
     said, true, number = reliability(s, r, 5)
     assert number.min() > 20
-    # Picks of one micrograph are alike, so the bins scatter by more than their numbers say.
-    np.testing.assert_allclose(said, true, atol=0.15)
+    np.testing.assert_allclose(said, true, atol=0.12)
     assert abs(s.mean() - r.mean()) < 0.06
 
 
@@ -488,7 +489,7 @@ def test_the_shipped_model_is_small_and_says_where_it_comes_from():
     card = load_model().card
     assert "simulated" in card.data
     assert card.diameter is None
-    assert card.scores["simulated_average_precision"] > 0.7
+    assert card.scores["simulated_average_precision"] > 0.6
 
 
 def test_without_torch_there_is_one_clear_error(monkeypatch):

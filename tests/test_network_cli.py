@@ -46,7 +46,7 @@ def test_train_then_pick(folder):
     assert picked.exit_code == 0, picked.output
     table = read_star(folder / "picks" / "m0_picks.star")[""]
     assert 35 <= len(table["rlnCoordinateX"]) <= 45
-    assert (table["rlnAutopickFigureOfMerit"] >= 0.5).all()
+    assert (table["rlnAutopickFigureOfMerit"] >= 0.4).all()
     blocks = read_star(folder / "picks" / "picks.star")
     assert blocks["icefloe"].value("icefloeDiameterMax") == 48
     # What it wrote is what train reads, micrographs from the list.

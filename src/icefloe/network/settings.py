@@ -20,10 +20,11 @@ class NetworkSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = Field(
-        default=0.5,
+        default=0.4,
         ge=0,
         lt=1,
-        description="Lowest score to keep: the probability that a pick is right.",
+        description="Lowest score to keep: the probability that a pick is right. With calibrated "
+        "scores, F1 is highest at half its value.",
     )
     min_distance: float = Field(
         default=0.5, gt=0, le=5, description="Smallest distance of two picks, in diameters."
