@@ -29,6 +29,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "motion": ("icefloe.cli.motion", "Correct the motion in movies."),
     "ctf": ("icefloe.cli.ctf", "Estimate the CTF of micrographs."),
     "pick": ("icefloe.cli.pick", "Find particles in micrographs."),
+    "train": ("icefloe.cli.train", "Train the neural picker on your picks."),
     "extract": ("icefloe.cli.extract", "Cut out picked particles."),
     "cluster": ("icefloe.cli.cluster", "Check workers and clusters; print templates for them."),
     "classify": ("icefloe.cli.classify", "Make 2D class averages, and templates from them."),

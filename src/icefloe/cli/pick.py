@@ -260,12 +260,11 @@ def write_list(
 def _add_matching() -> None:
     from icefloe.cli.pick_inspect import inspect
     from icefloe.cli.pick_match import auto, template
+    from icefloe.cli.pick_network import network
     from icefloe.cli.pick_topaz import topaz
 
-    command.add_command(auto)
-    command.add_command(template)
-    command.add_command(inspect)
-    command.add_command(topaz)
+    for one in (auto, template, network, inspect, topaz):
+        command.add_command(one)
 
 
 def _distinct_optics(optics: Sequence[OpticsGroup]) -> tuple[list[OpticsGroup], list[int]]:

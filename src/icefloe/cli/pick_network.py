@@ -1,0 +1,135 @@
+"""`icefloe pick network`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from icefloe.cli.options import microscope_options, output_options
+
+if TYPE_CHECKING:
+    from icefloe.cli.inputs import MicrographInput
+    from icefloe.network import NetworkSettings
+
+__all__ = ["network"]
+
+
+@click.command()
+@click.argument(
+    "micrographs", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
+)
+@click.option(
+    "--diameter",
+    type=float,
+    default=None,
+    help="Particle diameter, A, the longest [that the model was trained for].",
+)
+@click.option(
+    "--model",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=None,
+    help="Weights that icefloe train wrote [the general model].",
+)
+@click.option(
+    "--threshold",
+    type=float,
+    default=None,
+    help="Lowest score to keep: the probability that a pick is right [0.4].",
+)
+@click.option("--min-distance", type=float, default=None, help="Of two picks, in diameters [0.5].")
+@click.option("--max-picks", type=int, default=None, help="At most so many a micrograph [all].")
+@click.option("--edge", type=float, default=None, help="Keep off the border, in diameters [0.1].")
+@click.option("--bright", is_flag=True, help="Particles are brighter than the ice.")
+@microscope_options
+@output_options
+def network(
+    micrographs: tuple[Path, ...],
+    diameter: float | None,
+    model: Path | None,
+    bright: bool,
+    out: Path,
+    device: str,
+    pixel_size: float | None,
+    voltage: float | None,
+    cs: float | None,
+    amplitude_contrast: float | None,
+    **choices: Any,
+) -> None:
+    """Find particles with a neural network: the general one, or one that you trained.
+
+    MICROGRAPHS are images or a STAR that lists them. Writes NAME_picks.star for each, and
+    picks.star, which RELION imports and `icefloe extract` reads.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from icefloe.cli.inputs import expand_micrographs, failures_exit
+    from icefloe.cli.pick import write_list
+    from icefloe.errors import IcefloeError, MissingMetadataError
+    from icefloe.formats.image import read_image
+    from icefloe.formats.star import write_star
+    from icefloe.interop.relion_picks import picks_star
+    from icefloe.network import load_model, pick_network
+
+    settings = network_settings(bright, choices)
+    weights = load_model(model)
+    diameter = diameter or weights.card.diameter
+    if diameter is None:
+        raise MissingMetadataError("No particle diameter was given", "one in A", "Give --diameter")
+    items = expand_micrographs(
+        micrographs,
+        pixel_size=pixel_size,
+        voltage=voltage,
+        cs=cs,
+        amplitude_contrast=amplitude_contrast,
+    )
+    done: list[tuple[MicrographInput, Path]] = []
+    console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        for item in progress.track(items, description="Picking"):
+            target = out / f"{item.name}_picks.star"
+            try:
+                picks = pick_network(
+                    read_image(item.path).data,
+                    pixel_size=item.optics.micrograph_pixel_size,
+                    diameter=diameter,
+                    model=weights,
+                    settings=settings,
+                    device=device,
+                )
+                write_star(target, picks_star(picks.numbers()))
+            except IcefloeError as error:
+                console.print(f"{item.name}: error: {error}")
+                continue
+            done.append((item, target))
+            line = f"{item.name}: {len(picks)} picks above {picks.threshold:g}"
+            if len(picks):
+                line += f", of which {picks.score.sum():.0f} are likely right"
+            console.print("; ".join((line, *picks.flags)))
+    if done:
+        write_list(out / "picks.star", done, (diameter, diameter))
+    failures_exit(len(items) - len(done), len(items))
+
+
+def network_settings(bright: bool, choices: dict[str, Any]) -> NetworkSettings:
+    """Return the settings that options give.
+
+    Raises
+    ------
+    SettingsError
+        One is out of range.
+    """
+    from pydantic import ValidationError
+
+    from icefloe.errors import SettingsError
+    from icefloe.network import NetworkSettings
+
+    given = {k: v for k, v in choices.items() if v is not None}
+    try:
+        return NetworkSettings.model_validate({"contrast": "bright" if bright else "dark", **given})
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "--" + str(first["loc"][0]).replace("_", "-")
+        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None

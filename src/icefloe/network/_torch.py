@@ -1,0 +1,45 @@
+"""torch, or one clear error where it is not installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from icefloe.errors import DeviceError
+from icefloe.fourier import get_threads
+
+__all__ = ["require_torch", "threads_for_torch"]
+
+
+def require_torch() -> None:
+    """Raise if the neural picker cannot run.
+
+    Raises
+    ------
+    DeviceError
+        torch or safetensors is not installed.
+    """
+    missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise DeviceError(
+            f"The neural picker needs {' and '.join(missing)}, which is not installed",
+            hint="pip install 'icefloe[torch]', or use icefloe pick auto",
+        )
+    # Threads that wait for each other by spinning take minutes for seconds' work where another
+    # program uses the same cores. Read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
+@contextmanager
+def threads_for_torch() -> Iterator[None]:
+    """Let torch use as many threads as all else does, for a while."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(get_threads())
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,144 @@
+"""Particles that a trained network recognises."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from icefloe._types import BoolArray, FloatArray
+from icefloe.kernels.peaks import find_peaks
+from icefloe.network._torch import require_torch
+from icefloe.network.field import NetworkField, network_field
+from icefloe.network.model import PickerModel
+from icefloe.network.settings import SAMPLES, NetworkSettings
+from icefloe.network.weights import load_model
+from icefloe.picking.result import Picks
+from icefloe.picking.threshold import split_scores
+
+__all__ = ["SMOOTHING", "field_peaks", "pick_network"]
+
+# Sigma, in pixels of the field, by which the map of centres is smoothed before its peaks are
+# taken: noise of single pixels neither moves nor doubles a pick.
+SMOOTHING = 1.0
+# Peaks lower than this are not worth looking at, and nothing is lost when they are left out.
+_FAINT = 0.003
+# Sigma, in diameters, of the Gaussian that sums up a particle's contrast.
+_CONTRAST_BLUR = 0.25
+# A model made for one particle is doubtful for one whose diameter differs by more than this.
+_OTHER_SIZE = 0.25
+
+
+def pick_network(
+    image: FloatArray,
+    *,
+    pixel_size: float,
+    diameter: float,
+    model: PickerModel | None = None,
+    settings: NetworkSettings | None = None,
+    device: str = "cpu",
+) -> Picks:
+    """Find particles with a trained network.
+
+    Parameters
+    ----------
+    image
+        (ny, nx) micrograph, any real type.
+    pixel_size, diameter
+        A; the diameter is the particle's longest.
+    model
+        From `load_model` or `train_network`; by default the general one that Icefloe ships.
+    settings
+        Choices, all with defaults.
+    device
+        ``cpu`` or ``cuda:N``.
+
+    Returns
+    -------
+    Picks
+        Scores are probabilities that a pick is right, `contrast` is relative to the median pick.
+
+    Raises
+    ------
+    DeviceError
+        torch or safetensors is not installed.
+    MissingMetadataError, SettingsError, InputError
+        As `network_field`.
+    """
+    require_torch()
+    settings = settings or NetworkSettings()
+    model = model or load_model()
+    field = network_field(
+        image, pixel_size=pixel_size, diameter=diameter, bright=settings.contrast == "bright"
+    )
+    from icefloe.network.maps import answer_maps
+
+    centres, _, flags = answer_maps(model, field.pixels, device)
+    flags = (*_doubts(model, diameter), *field.flags, *flags)
+    positions, heights = field_peaks(centres, settings.min_distance, settings.edge)
+    scores = model.probability(heights)
+    odds = np.log(heights / (1 - np.minimum(heights, 1 - 1e-6)))
+    split = split_scores(odds - odds.min() if len(odds) else odds)
+    keep = scores >= settings.threshold
+    positions, scores = positions[keep], scores[keep]
+    if settings.max_picks and len(scores) > settings.max_picks:
+        flags += (f"{len(scores) - settings.max_picks} picks beyond max_picks left out",)
+        positions, scores = positions[: settings.max_picks], scores[: settings.max_picks]
+    if not len(scores):
+        flags += ("no particles found",)
+    yx = field.outwards(positions)
+    return Picks(
+        y=yx[:, 0],
+        x=yx[:, 1],
+        score=scores,
+        contrast=_contrast(field, positions),
+        diameter=np.full(len(scores), float(diameter)),
+        threshold=settings.threshold,
+        separation=split.separation,
+        diameter_range=(float(diameter), float(diameter)),
+        shape="network",
+        shape_yx=field.full,
+        flags=flags,
+    )
+
+
+def field_peaks(
+    centres: FloatArray, min_distance: float = 0.5, edge: float = 0.0
+) -> tuple[FloatArray, FloatArray]:
+    """Return the peaks of a map of centres, best first.
+
+    Parameters
+    ----------
+    centres
+        (ny, nx) in 0..1, `SAMPLES` pixels a diameter.
+    min_distance, edge
+        Of two picks, and from the border, in diameters.
+
+    Returns
+    -------
+    positions, heights : ndarray
+        (n, 2) pixels of the map, and (n,).
+    """
+    smooth = gaussian_filter(centres, SMOOTHING, mode="nearest")
+    allowed: BoolArray = np.zeros(smooth.shape, dtype=np.bool_)
+    margin = round(edge * SAMPLES)
+    allowed[margin : smooth.shape[0] - margin, margin : smooth.shape[1] - margin] = True
+    return find_peaks(smooth, min_distance * SAMPLES, _FAINT, allowed)
+
+
+def _doubts(model: PickerModel, diameter: float) -> tuple[str, ...]:
+    made_for = model.card.diameter
+    if made_for is None or abs(diameter / made_for - 1) <= _OTHER_SIZE:
+        return ()
+    return (f"the model was trained on particles of {made_for:g} A, not {diameter:g} A",)
+
+
+def _contrast(field: NetworkField, positions: FloatArray) -> FloatArray:
+    """Return how dark each pick is, relative to the usual one."""
+    if not len(positions):
+        return np.zeros(0)
+    level = gaussian_filter(np.sinh(field.pixels[1]), _CONTRAST_BLUR * SAMPLES)
+    index = np.rint(positions).astype(np.intp)
+    values = level[index[:, 0], index[:, 1]].astype(np.float64)
+    usual = float(np.median(values))
+    spread = 1.4826 * float(np.median(np.abs(level - np.median(level))))
+    return np.asarray(values / max(usual, spread, 1e-12))
