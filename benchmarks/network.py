@@ -6,7 +6,9 @@
 
 The first compares the general network, which has seen none of these data, and one trained further
 on the marks of three micrographs of the tuned half (the first, third, fifth file) with the blob
-and template pickers; the held-back half (second, fourth, ...) was used for nothing else. The
+and template pickers; no weights or settings were chosen by the held-back half (second,
+fourth, ...), with one exception: a first look at its reliability led to moving the validation
+strips away from the border. The
 matching rule is that of `picking.py`. `--pictures` writes picks over micrographs, the training's
 curve and the reliability of the scores.
 

@@ -45,7 +45,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.Choice(["pn", "truncated", "nnpu", "ge-binomial"]),
     default=None,
     help="How places without a pick are taken: empty (pn), empty unless the network is sure of a "
-    "particle (truncated), or with missed particles (nnpu, ge-binomial) [pn].",
+    "particle (truncated), or with missed particles (nnpu, ge-binomial) [nnpu].",
 )
 @click.option(
     "--missing", type=float, default=None, help="Share of the particles not picked; for nnpu and "

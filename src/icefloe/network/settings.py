@@ -48,7 +48,7 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     objective: Literal["pn", "truncated", "nnpu", "ge-binomial"] = Field(
-        default="pn",
+        default="nnpu",
         description="How places without a pick are taken: as empty (pn); as empty but for those "
         "that the network is sure about (truncated); as a mixture of empty and missed particles "
         "of known share (nnpu, ge-binomial).",
