@@ -48,6 +48,8 @@ class Scene:
         Key of `SHAPES`.
     defocus
         A.
+    clean
+        (n, n) float32, the image without shot noise and without what other programs do to it.
     """
 
     image: FloatArray
@@ -58,9 +60,15 @@ class Scene:
     clarity: float
     shape: str
     defocus: float
+    clean: FloatArray
 
 
-def random_scene(seed: tuple[int, ...], size: int = 320, kind: str | None = None) -> Scene:
+def random_scene(
+    seed: tuple[int, ...],
+    size: int = 320,
+    kind: str | None = None,
+    pixel_size: float | None = None,
+) -> Scene:
     """Return a micrograph of random content; the same for the same seed.
 
     Parameters
@@ -71,17 +79,25 @@ def random_scene(seed: tuple[int, ...], size: int = 320, kind: str | None = None
         Pixels a side.
     kind
         Shape of the particles, any by default.
+    pixel_size
+        A, if it shall be the same for particles of all sizes; by default as `image` says.
     """
     rng = np.random.default_rng(seed)
     n = size + 2 * _MARGIN
     diameter = float(np.exp(rng.uniform(np.log(70), np.log(320))))
     # People give the longest diameter, or somewhat more, or what they see.
     width = SAMPLES / float(np.exp(rng.uniform(np.log(0.8), np.log(1.5))))
+    if pixel_size is not None:
+        width = diameter / pixel_size
     pixel = diameter / width
     lens = _random_lens(rng)
     kind = kind or str(rng.choice(list(SHAPES)))
     cloud = random_shape(rng, kind)
     transfer = ctf_2d(lens, (n, n), pixel) * _envelope(rng, n)
+    if pixel_size is not None:
+        # Large particles have no more points than small ones; apart they would look like sand.
+        k2 = fft.fftfreq(n)[:, None] ** 2 + fft.rfftfreq(n)[None, :] ** 2
+        transfer = transfer * np.exp(-2 * (np.pi * 0.03 * width) ** 2 * k2)
 
     carbon, film = _carbon(rng, n)
     centres = _places(rng, n, width, carbon)
@@ -101,8 +117,10 @@ def random_scene(seed: tuple[int, ...], size: int = 320, kind: str | None = None
     phase += max(peak, 1.0) * film
     phase += rng.standard_normal((n, n)) * rng.choice([0.0, rng.uniform(0, 1.0)])
     image = fft.irfft2(fft.rfft2(phase) * transfer, (n, n))
+    clean = image.copy()
     image += rng.standard_normal((n, n))
-    image += _uneven(rng, n)
+    ground = _uneven(rng, n)
+    image += ground
     image = random_filter(rng, np.asarray(image))
 
     inner = slice(_MARGIN, n - _MARGIN)
@@ -117,6 +135,7 @@ def random_scene(seed: tuple[int, ...], size: int = 320, kind: str | None = None
         clarity=clarity,
         shape=kind,
         defocus=lens.defocus,
+        clean=np.ascontiguousarray((clean + ground)[inner, inner], dtype=np.float32),
     )
 
 
