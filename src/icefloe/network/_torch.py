@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -31,6 +32,9 @@ def require_torch(what: str = "The neural picker", instead: str = "use icefloe p
             f"{what} needs {' and '.join(missing)}, which is not installed",
             hint=f"pip install 'icefloe[torch]', or {instead}",
         )
+    # Threads that wait for each other by spinning take minutes for seconds' work where another
+    # program uses the same cores. Read when torch is first imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 @contextmanager

@@ -3,7 +3,7 @@
     python -m icefloe.network.denoise_recipe WORK [--minutes 4]
 
 Simulates what is not there yet, trains for one cycle and writes `denoiser.safetensors`; run again,
-it goes on from there for another cycle. WORK takes the simulated halves (about 0.3 GB). No real
+it goes on from there for another cycle. WORK takes the simulated halves (about 0.4 GB). No real
 image is used. The number of batches is found from the speed of the first ones.
 """
 
@@ -85,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("work", type=Path, help="Directory for everything.")
     parser.add_argument("--minutes", type=float, default=4.0, help="For training, about.")
-    parser.add_argument("--pairs", type=int, default=400, help="Simulated pairs of halves.")
+    parser.add_argument("--pairs", type=int, default=600, help="Simulated pairs of halves.")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores.")
     given = parser.parse_args()
     set_threads(given.threads)

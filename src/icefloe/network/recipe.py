@@ -1,10 +1,10 @@
 """Make the general model that Icefloe ships, from simulated micrographs alone.
 
-    python -m icefloe.network.recipe WORK [--minutes 9]
+    python -m icefloe.network.recipe WORK --minutes 10
 
-Run it again until it says that the model is written: it goes on from its last checkpoint. WORK
-takes the simulated micrographs (about 1 GB), checkpoints and `general.safetensors`. No real image
-is used.
+Each run is one cycle of training, in which the rate rises and falls, as long as the minutes allow;
+it goes on from the network of the run before and writes `general.safetensors`. WORK takes the
+simulated micrographs (about 1 GB) and checkpoints. No real image is used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.nn import functional
 
 from icefloe import __version__
 from icefloe._types import BoolArray, FloatArray
-from icefloe.fourier import get_threads
+from icefloe.fourier import get_threads, set_threads
 from icefloe.network.architecture import PickerNet
 from icefloe.network.calibration import Calibration, isotonic
 from icefloe.network.field import even_pixels
@@ -41,10 +41,10 @@ from icefloe.scoring import match_picks, pool_picks
 __all__ = ["SimulatedSet", "calibrate", "load_set", "main", "simulated_picks"]
 
 # First numbers of the seeds: scenes to train on, to watch and calibrate with, and to test with.
-STREAMS = {"train": 1, "check": 2, "test": 3}
+STREAMS = {"train": 1, "check": 2, "test": 3, "crowded": 4}
 WIDTHS = (32, 48, 64)
 _VARIATION = Variation(scale=0.05, noise=0.2, contrast=0.1)
-_BATCH, _CROP, _RATE, _DECAY = 16, 160, 2e-3, 0.02
+_BATCH, _CROP, _RATE, _DECAY = 8, 128, 2e-3, 0.02
 # A pick is right within this many true diameters of a centre.
 _RIGHT = 0.3
 
@@ -67,7 +67,7 @@ class SimulatedSet:
 
 def simulated_sample(seed: tuple[int, ...]) -> tuple[Sample, FloatArray]:
     """Return one field, and its centres with their width (n, 3)."""
-    scene = random_scene(seed)
+    scene = random_scene(seed, crowded=seed[0] == STREAMS["crowded"])
     yx = np.stack([scene.y, scene.x], axis=1)
     sample = Sample(
         even_pixels(scene.image, SAMPLES).astype(np.float16),
@@ -115,29 +115,30 @@ def class_loss(logits: Any, heat: Any, junk: Any) -> Any:
     return -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1).mean()
 
 
-def train(work: Path, steps: int, minutes: float) -> PickerNet | None:
-    """Train until all steps are done, or until the time is over: None."""
-    start = time.perf_counter()
-    torch.set_num_threads(get_threads())
+def train(work: Path, steps: int, seconds: float) -> PickerNet:
+    """Train for one cycle of `steps` batches, or of as many as the time allows."""
     torch.manual_seed(0)
-    net = PickerNet(WIDTHS).to(memory_format=torch.channels_last)
+    net: PickerNet = PickerNet(WIDTHS)
+    net.to(memory_format=torch.channels_last)
     optimiser = torch.optim.AdamW(net.parameters(), lr=_RATE, weight_decay=_DECAY)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, _RATE, total_steps=steps, pct_start=0.2
-    )
-    path, step, history = work / "checkpoint.pt", 0, []
+    path, first, history = work / "checkpoint.pt", 0, []
     if path.exists():
         state = torch.load(path, weights_only=True)
         net.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        schedule.load_state_dict(state["schedule"])
-        step, history = state["step"], state["history"]
-    if step < steps:
-        samples, checks = load_set(work, "train").samples, load_set(work, "check").samples[:48]
+        first, history = state["step"], state["history"]
+    samples = load_set(work, "train").samples
+    crowded = load_set(work, "crowded").samples
+    # Half of the crops are of crowds, which random contents have too few of.
+    weights = np.repeat([1 / len(samples), 1 / len(crowded)], [len(samples), len(crowded)])
+    samples, checks = samples + crowded, load_set(work, "check").samples[:48]
     losses: list[float] = []
-    while step < steps and time.perf_counter() - start < 60 * minutes:
+    start, step, part = time.perf_counter(), first, 0.0
+    while part < 1:
+        for group in optimiser.param_groups:
+            group["lr"] = _RATE * _rise_and_fall(part)
         images, heat, junk = crops(
-            samples, np.random.default_rng((7, step)), _BATCH, _CROP, _VARIATION
+            samples, np.random.default_rng((7, step)), _BATCH, _CROP, _VARIATION, weights
         )
         images = images.contiguous(memory_format=torch.channels_last)
         with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16("cpu")):
@@ -147,22 +148,23 @@ def train(work: Path, steps: int, minutes: float) -> PickerNet | None:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
-        schedule.step()
         step += 1
+        part = max((step - first) / steps, (time.perf_counter() - start) / seconds)
         losses.append(float(loss.detach()))
-        if step % 200 == 0 or step == steps:
+        if (step - first) % 200 == 0 or part >= 1:
             history.append([step, float(np.mean(losses)), _check_loss(net, checks)])
             click.echo("batch {}: loss {:.4f}, on check {:.4f}".format(*history[-1]))
             losses = []
-    state = {
-        "model": net.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "schedule": schedule.state_dict(),
-        "step": step,
-        "history": history,
-    }
-    torch.save(state, path)
-    return net if step >= steps else None
+            state = {"model": net.state_dict(), "optimiser": optimiser.state_dict()}
+            torch.save({**state, "step": step, "history": history}, path)
+    return net
+
+
+def _rise_and_fall(part: float, rise: float = 0.1) -> float:
+    """Return the learning rate relative to its highest: a line up, a cosine down."""
+    if part < rise:
+        return 0.05 + 0.95 * part / rise
+    return 0.005 + 0.995 * 0.5 * float(1 + np.cos(np.pi * (part - rise) / (1 - rise)))
 
 
 def _check_loss(net: PickerNet, checks: Sequence[Sample]) -> float:
@@ -226,21 +228,22 @@ def write(work: Path, net: PickerNet, count: int) -> Path:
 
 
 def main() -> None:
-    """Do as much as fits in the time."""
+    """Simulate what is not there yet, train for one cycle, write the model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("work", type=Path, help="Directory for everything.")
-    parser.add_argument("--minutes", type=float, default=9.0, help="Training in this run.")
-    parser.add_argument("--fields", type=int, default=1600, help="Simulated micrographs.")
-    parser.add_argument("--steps", type=int, default=2500, help="Batches in all.")
+    parser.add_argument("--minutes", type=float, default=10.0, help="For training, at most.")
+    parser.add_argument("--fields", type=int, default=1400, help="Simulated micrographs.")
+    parser.add_argument("--steps", type=int, default=2500, help="Batches, at most.")
+    parser.add_argument("--threads", type=int, default=0, help="0: all cores.")
     given = parser.parse_args()
+    set_threads(given.threads)
+    torch.set_num_threads(get_threads())
     given.work.mkdir(parents=True, exist_ok=True)
     simulate(given.work, "check", 200)
     simulate(given.work, "train", given.fields)
-    net = train(given.work, given.steps, given.minutes)
-    if net is None:
-        click.echo("There is more to train: run it again")
-    else:
-        click.echo(f"{write(given.work, net, given.fields)} written")
+    simulate(given.work, "crowded", given.fields // 4)
+    net = train(given.work, given.steps, 60 * given.minutes)
+    click.echo(f"{write(given.work, net, given.fields)} written")
 
 
 if __name__ == "__main__":

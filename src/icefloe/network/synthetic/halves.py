@@ -14,6 +14,8 @@ __all__ = ["Halves", "random_halves"]
 
 # Share of pairs that show nothing but noise: empty ice must come out empty.
 _EMPTY = 0.12
+# Share of pairs full of particles that touch.
+_CROWDED = 0.25
 # Share of pairs in which a lens, a detector or resampling has weakened high frequencies.
 _SOFT = 0.4
 
@@ -52,8 +54,8 @@ def random_halves(seed: tuple[int, ...], pixel_size: float, size: int = 320) -> 
         Pixels a side.
     """
     rng = np.random.default_rng((*seed, 1))
-    scene = random_scene(seed, size, pixel_size=pixel_size)
-    empty = bool(rng.random() < _EMPTY)
+    empty, crowded = bool(rng.random() < _EMPTY), bool(rng.random() < _CROWDED)
+    scene = random_scene(seed, size, crowded=crowded, pixel_size=pixel_size)
     clean = np.zeros((size, size)) if empty else scene.clean
     noise = rng.standard_normal((2, size, size))
     parts = np.stack([clean + np.sqrt(2) * noise[0], clean + np.sqrt(2) * noise[1], clean])

@@ -26,6 +26,7 @@ __all__ = ["Scene", "random_scene"]
 Generator = np.random.Generator
 # Pixels around the scene that are simulated and cut off, so that particles reach over the border.
 _MARGIN = 32
+_HOLLOW = ("hollow", "barrel", "ring")
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def random_scene(
     seed: tuple[int, ...],
     size: int = 320,
     kind: str | None = None,
+    *,
+    crowded: bool = False,
     pixel_size: float | None = None,
 ) -> Scene:
     """Return a micrograph of random content; the same for the same seed.
@@ -79,6 +82,8 @@ def random_scene(
         Pixels a side.
     kind
         Shape of the particles, any by default.
+    crowded
+        Full of particles that stand out and touch, without heaps and carbon.
     pixel_size
         A, if it shall be the same for particles of all sizes; by default as `image` says.
     """
@@ -86,12 +91,15 @@ def random_scene(
     n = size + 2 * _MARGIN
     diameter = float(np.exp(rng.uniform(np.log(70), np.log(320))))
     # People give the longest diameter, or somewhat more, or what they see.
-    width = SAMPLES / float(np.exp(rng.uniform(np.log(0.8), np.log(1.5))))
+    least, most = (0.85, 1.25) if crowded else (0.8, 1.5)
+    width = SAMPLES / float(np.exp(rng.uniform(np.log(least), np.log(most))))
     if pixel_size is not None:
         width = diameter / pixel_size
     pixel = diameter / width
     lens = _random_lens(rng)
-    kind = kind or str(rng.choice(list(SHAPES)))
+    # In a crowd, hollow ones are easily taken for the gaps between their neighbours.
+    kinds = _HOLLOW if crowded and rng.random() < 0.5 else tuple(SHAPES)
+    kind = kind or str(rng.choice(kinds))
     cloud = random_shape(rng, kind)
     transfer = ctf_2d(lens, (n, n), pixel) * _envelope(rng, n)
     if pixel_size is not None:
@@ -99,18 +107,25 @@ def random_scene(
         k2 = fft.fftfreq(n)[:, None] ** 2 + fft.rfftfreq(n)[None, :] ** 2
         transfer = transfer * np.exp(-2 * (np.pi * 0.03 * width) ** 2 * k2)
 
-    carbon, film = _carbon(rng, n)
-    centres = _places(rng, n, width, carbon)
+    if crowded:
+        carbon, film = np.zeros((n, n), dtype=np.bool_), np.zeros((n, n))
+        centres = _places(rng, n, width, carbon, (0.8, 1.05), (0.3, 0.7), (0.0, 0.5))
+    else:
+        carbon, film = _carbon(rng, n)
+        centres = _places(rng, n, width, carbon, (0.55, 1.1), (0.08, 0.75), (0.0, 1.0, 1.5))
     spread = float(rng.uniform(0.1, 0.5)) if rng.random() < 0.3 else None
     particles = _project(rng, cloud, centres, n, width, spread)
-    clarity = float(np.exp(rng.uniform(np.log(4.0), np.log(45.0))))
+    faintest = 8.0 if crowded else 4.0
+    clarity = float(np.exp(rng.uniform(np.log(faintest), np.log(45.0))))
     strength = clarity / _usual_energy(rng, cloud, transfer, n, width)
 
     phase = strength * particles
     phase += strength * _debris(rng, cloud, n, width)
     phase += strength * _strangers(rng, n, width)
-    aggregates, clumps = _aggregates(rng, cloud, n, width)
-    phase += strength * aggregates
+    clumps = np.zeros((n, n), dtype=np.bool_)
+    if not crowded:
+        aggregates, clumps = _aggregates(rng, cloud, n, width)
+        phase += strength * aggregates
     peak = strength * max(float(np.percentile(particles, 99.5)), 1e-3)
     crystals, spots = _crystals(rng, n, width)
     phase += max(peak, 1.0) * crystals
@@ -178,12 +193,20 @@ def _carbon(rng: Generator, n: int) -> tuple[BoolArray, FloatArray]:
     return np.asarray(outside > -2), np.asarray(phase)
 
 
-def _places(rng: Generator, n: int, width: float, forbidden: BoolArray) -> FloatArray:
-    """Return (m, 2) centres that keep a distance; sparse to full, even or in drifts."""
-    apart = width * rng.uniform(0.55, 1.1)
+def _places(
+    rng: Generator,
+    n: int,
+    width: float,
+    forbidden: BoolArray,
+    distance: tuple[float, float],
+    density: tuple[float, float],
+    drifts: tuple[float, ...],
+) -> FloatArray:
+    """Return (m, 2) centres that keep a distance, in `width`; even or in drifts."""
+    apart = width * rng.uniform(*distance)
     full = n * n / apart**2
-    wanted = full * float(np.exp(rng.uniform(np.log(0.08), np.log(0.75))))
-    drift = rng.choice([0.0, 1.0, 1.5]) * _hills(rng, n, rng.uniform(1, 4) * width)
+    wanted = full * float(np.exp(rng.uniform(np.log(density[0]), np.log(density[1]))))
+    drift = rng.choice(drifts) * _hills(rng, n, rng.uniform(1, 4) * width)
     chance = np.exp(drift - drift.max())
     cell = apart / np.sqrt(2)
     side = int(np.ceil(n / cell)) + 4
