@@ -67,7 +67,8 @@ def command(
 
     MICROGRAPHS are images or a STAR that lists them. Writes NAME.mrc and NAME.png for each, and
     micrographs.star, which icefloe pick reads: the picks fit the original micrographs. Detail finer
-    than 12 A is gone and the rest is a guess, so never refine what this writes.
+    than 12 A is gone and the rest is a guess: extract particles from the originals, with `icefloe
+    extract ORIGINALS.star --picks picks.star`.
     """
     from icefloe.cli.inputs import expand_micrographs
     from icefloe.errors import SettingsError
@@ -120,6 +121,10 @@ def _denoise(items: list[MicrographInput], out: Path, model: Path | None, device
             console.print("; ".join((f"{item.name}: {target} written", *flags)))
     if done:
         _write_list(out / "micrographs.star", done)
+        console.print(
+            "For looking and picking only: extract from the original micrographs (icefloe extract "
+            "ORIGINALS.star --picks picks.star)"
+        )
     failures_exit(len(items) - len(done), len(items))
 
 
@@ -146,6 +151,8 @@ def _one(item: MicrographInput, target: Path, weights: Any, device: str) -> tupl
 
 def _write_list(path: Path, done: list[tuple[MicrographInput, Path]]) -> None:
     """Write a STAR of the denoised micrographs, with the columns of the originals."""
+    import numpy as np
+
     from icefloe.cli.pick import _distinct_optics
     from icefloe.formats.star import StarTable, write_star
     from icefloe.interop.optics import optics_table
@@ -156,7 +163,7 @@ def _write_list(path: Path, done: list[tuple[MicrographInput, Path]]) -> None:
         for (item, target), number in zip(done, numbers, strict=True)
     ]
     columns = [c for c in rows[0] if all(c in row for row in rows)]
-    table = StarTable({c: [row[c] for row in rows] for c in columns})
+    table = StarTable({c: np.array([row[c] for row in rows]) for c in columns})
     write_star(path, {"optics": optics_table(groups), "micrographs": table})
 
 

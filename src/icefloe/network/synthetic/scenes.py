@@ -107,6 +107,7 @@ def random_scene(
         k2 = fft.fftfreq(n)[:, None] ** 2 + fft.rfftfreq(n)[None, :] ** 2
         transfer = transfer * np.exp(-2 * (np.pi * 0.03 * width) ** 2 * k2)
 
+    film: FloatArray
     if crowded:
         carbon, film = np.zeros((n, n), dtype=np.bool_), np.zeros((n, n))
         centres = _places(rng, n, width, carbon, (0.8, 1.05), (0.3, 0.7), (0.0, 0.5))
@@ -135,7 +136,7 @@ def random_scene(
     clean = image.copy()
     image += rng.standard_normal((n, n))
     ground = _uneven(rng, n)
-    image += ground
+    image = image + ground
     image = random_filter(rng, np.asarray(image))
 
     inner = slice(_MARGIN, n - _MARGIN)
