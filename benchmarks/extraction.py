@@ -5,8 +5,9 @@
 
 The first form cuts the same coordinates out of the same micrographs with both programs, one
 directly after the other, in pairs, each as a process of its own from start to end. It shows the
-wall and CPU time, the smallest correlation of a particle with RELION's, and mean and standard
-deviation of both backgrounds. The second writes many particles of 64 pixels and shows peak memory.
+wall and CPU time with their ratios, the smallest correlation of a particle with RELION's, and mean
+and standard deviation of both backgrounds. The second writes many particles of 64 pixels and shows
+peak memory.
 """
 
 from __future__ import annotations
@@ -148,24 +149,25 @@ def agreement(folder: Path, case: Case) -> tuple[float, float, NDArray[np.float6
     return min(correlations), max(differences), statistics
 
 
-def compare(folder: Path, repeats: int, threads: int) -> None:
+def compare(folder: Path, chosen: list[Case], repeats: int, threads: int) -> None:
     """Print a line for each case."""
-    heads = ("RELION s", "icefloe s", "ratio", "CPU s", "least corr.", "max diff.")
-    widths = (9, 9, 6, 13, 11, 9)
+    heads = ("RELION s", "icefloe s", "ratio", "CPU s", "ratio", "least corr.", "max diff.")
+    widths = (9, 9, 6, 13, 6, 11, 9)
     titles = " ".join(f"{head:>{width}s}" for head, width in zip(heads, widths, strict=True))
     print(f"{'case':20s} {titles}  background mean, sd (RELION | icefloe)")
-    for case in cases():
+    for case in chosen:
         runs = [pair(folder, case, i, threads) for i in range(repeats)]
         wall = {n: float(np.median([r[n]["wall"] for r in runs])) for n in runs[0]}
         cpu = {n: float(np.median([r[n]["cpu"] for r in runs])) for n in runs[0]}
         ratio = float(np.median([r["icefloe"]["wall"] / r["RELION"]["wall"] for r in runs]))
+        work = float(np.median([r["icefloe"]["cpu"] / r["RELION"]["cpu"] for r in runs]))
         least, most, stats = agreement(folder, case)
         ranges = " | ".join(
             f"{s[0]:+.1e}..{s[2]:+.1e}, {s[1]:.5f}..{s[3]:.5f}" for s in stats.tolist()
         )
         print(f"{case.name:20s} {wall['RELION']:9.2f} {wall['icefloe']:9.2f} {ratio:6.2f} "
-              f"{cpu['RELION']:6.2f}/{cpu['icefloe']:6.2f} {least:11.7f} {most:9.1e}  {ranges}",
-              flush=True)  # fmt: skip
+              f"{cpu['RELION']:6.2f}/{cpu['icefloe']:6.2f} {work:6.2f} {least:11.7f} {most:9.1e}  "
+              f"{ranges}", flush=True)  # fmt: skip
 
 
 def memory(folder: Path, total: int, threads: int) -> None:
@@ -198,6 +200,8 @@ def main() -> None:
     parser.add_argument("--particles", type=int, default=100)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
+    names = [case.name for case in cases()]
+    parser.add_argument("--cases", nargs="+", choices=names, default=names)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--total", type=int, default=100_000)
     chosen = parser.parse_args()
@@ -207,7 +211,8 @@ def main() -> None:
             memory(folder, chosen.total, chosen.threads)
         else:
             make_set(folder, chosen.micrographs, chosen.particles, SHAPE)
-            compare(folder, chosen.repeats, chosen.threads)
+            wanted = [case for case in cases() if case.name in chosen.cases]
+            compare(folder, wanted, chosen.repeats, chosen.threads)
 
 
 if __name__ == "__main__":

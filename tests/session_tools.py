@@ -8,7 +8,7 @@ from icefloe.cli.main import main
 
 SIZE, FRAMES, PIXEL = 512, 6, 1.5
 FACTS = ["--pixel-size", str(PIXEL), "--dose-per-frame", "8", "--device", "cpu"]
-CHOICES = ["--diameter", "120", "--box", "96", "--set", "motion.patches=[1, 1]"]
+CHOICES = ["--pick", "blob", "--diameter", "120", "--box", "96", "--set", "motion.patches=[1, 1]"]
 
 
 def icefloe(*arguments: object) -> int:

@@ -110,7 +110,8 @@ class TestCommand:
         before = sorted(project.root.rglob("*"))
         assert icefloe("curate", project.root) == 0
         text = capsys.readouterr().out
-        assert sorted(project.root.rglob("*")) == before
+        found = [p for p in sorted(project.root.rglob("*")) if "index" not in p.name]
+        assert found == before  # the index is a cache
         lines = text.splitlines()
         place = next(i for i, line in enumerate(lines) if line.endswith("no flag 'no Thon rings'"))
         assert lines[place].split()[:3] == ["1", "0", "0"]  # it has no picks either

@@ -111,6 +111,19 @@ def test_the_accelerators_path_does_the_same(image):
     np.testing.assert_allclose(other.small.images, host.small.images, atol=5e-4)
 
 
+def test_beyond_the_border_is_the_mean_to_the_ctf_and_a_repeated_border_after_it(image):
+    (particle,) = extract(
+        image, [150.0], [10.0], CTF, box=64, ctf="multiply", ctf_box=96, **PLAIN
+    ).images
+    beyond = 32 - 10
+    np.testing.assert_array_equal(particle[:, :beyond], particle[:, [beyond] * beyond])
+    padded = np.pad(image, ((0, 0), (96, 0)), constant_values=image.mean(dtype=np.float64))
+    (expected,) = extract(
+        padded, [150.0], [106.0], CTF, box=64, ctf="multiply", ctf_box=96, **PLAIN
+    ).images
+    np.testing.assert_allclose(particle[:, beyond:], expected[:, beyond:], atol=1e-3)
+
+
 # ---- dust, two sizes, boxes
 
 
@@ -287,12 +300,13 @@ def test_results_do_not_depend_on_the_number_of_threads(project):
 
 @pytest.mark.skipif(shutil.which("relion_preprocess") is None, reason="RELION is not installed")
 def test_premultiplied_particles_equal_relions(tmp_path, monkeypatch):
-    """In a larger window, away from the border, where the two fill differently."""
+    """In a larger window, inside and where window, box, or both reach over the border."""
     monkeypatch.chdir(tmp_path)
     Path("mics").mkdir()
     image = np.random.default_rng(1).normal(10, 1, (400, 420)).astype(np.float32)
     write_mrc("mics/m.mrc", image, PIXEL)
-    columns = {"rlnCoordinateX": [150.0, 250.7], "rlnCoordinateY": [200.2, 180.0]}
+    columns = {"rlnCoordinateX": [150.0, 250.7, 60.0, 10.0, 410.0, 200.0],
+               "rlnCoordinateY": [200.2, 180.0, 200.0, 390.5, 5.0, 20.0]}  # fmt: skip
     write_star("mics/m_picks.star", {"": StarTable(columns)})
     row = {"rlnMicrographName": "mics/m.mrc", "rlnOpticsGroup": 1, "rlnDefocusU": 15000.0,
            "rlnDefocusV": 13000.0, "rlnDefocusAngle": 25.0}  # fmt: skip

@@ -103,16 +103,19 @@ def test_the_better_of_two_templates_is_named(rods):
     assert np.mean(maps.template[y, x] == 1) > 0.95
 
 
-def test_the_result_does_not_depend_on_threads(rods):
+@pytest.mark.parametrize("angle_step", [30.0, 10.0])  # one by one, and through components
+def test_the_result_does_not_depend_on_threads(rods, angle_step):
     image, _, _ = rods
     bank = template_bank(rod(0), pixel_size=PIXEL, diameter=78)
     before = get_threads()
     results = []
     for threads in (1, 3):
         set_threads(threads)
-        results.append(match_templates(image, np.ones(image.shape, bool), bank, angle_step=30))
+        results.append(
+            match_templates(image, np.ones(image.shape, bool), bank, angle_step=angle_step)
+        )
     set_threads(before)
-    for a, b in zip(*(vars(r).values() for r in results), strict=True):
+    for a, b in zip(*(list(vars(r).values())[:3] for r in results), strict=True):
         assert a.tobytes() == b.tobytes()
 
 

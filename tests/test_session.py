@@ -113,7 +113,7 @@ class TestOneCommand:
 class TestStaleness:
     def test_a_pick_threshold_redoes_pick_and_extract(self, session: Path) -> None:
         before = stamps(session)
-        assert icefloe("run", "--project", session, "--set", "pick.threshold=5") == 0
+        assert icefloe("run", "--project", session, "--set", "pick.blob.threshold=5") == 0
         after = stamps(session)
         assert changed_stages(before, after, "movie_1") == ["pick", "extract"]
         assert before["micrographs/movie_1.mrc"] == after["micrographs/movie_1.mrc"]
@@ -252,7 +252,10 @@ class TestBadInput:
         [
             ("--pixel-size", "0", "data.pixel_size"),
             ("--dose-per-frame", "-1", "data.dose_per_frame"),
-            ("--set", "pick.threshhold=3", "Did you mean 'pick.threshold'"),
+            ("--set", "pick.threshhold=3", "Did you mean 'pick.blob.threshold' or"),
+            ("--set", "pick.blob.shape=cube", "pick.blob.shape is 'cube'"),
+            ("--pick", "blobs", "pick.method is 'blobs'"),
+            ("--pick", "template", "--templates FILE"),
         ],
     )
     def test_settings_out_of_range(

@@ -10,7 +10,7 @@ import pytest
 
 from icefloe.cli.progress import RunDisplay
 from icefloe.engine import Session, register, run_session
-from icefloe.engine.gain_check import GainCheck, read_gain_warning
+from icefloe.engine.gain_check import GainCheck, read_gain_warnings
 from icefloe.engine.setup import open_or_create
 from icefloe.engine.stage import Work
 from icefloe.engine.stages import STANDARD_STAGES
@@ -86,16 +86,16 @@ def test_the_advice_does_not_depend_on_what_is_given(camera, tmp_path, rotate, f
     check, message = look(session, camera / "m0.tiff")
     assert check.verdict == "wrong"
     assert "--gain-rotate 2 --gain-flip 0 is better" in (message or "")
-    assert read_gain_warning(session) == message
+    assert read_gain_warnings(session) == [message]
     # With another orientation in the settings that warning is out of date.
-    assert read_gain_warning(make(tmp_path / "s", camera, "turned.mrc", 2, 0)) is None
+    assert read_gain_warnings(make(tmp_path / "s", camera, "turned.mrc", 2, 0)) == []
 
 
 def test_a_right_gain_is_passed_over(camera, tmp_path):
     session = make(tmp_path / "s", camera, "right.mrc")
     check, message = look(session, camera / "m0.tiff")
     assert (check.verdict, message) == ("right", None)
-    assert read_gain_warning(session) is None
+    assert read_gain_warnings(session) == []
 
 
 def test_a_gain_that_divides_is_named(camera, tmp_path):

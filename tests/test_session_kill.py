@@ -28,6 +28,8 @@ def test_killed_and_started_again_it_ends_the_same(kill: ModuleType, tmp_path: P
     assert report.compared > 20
     assert report.different == []
     assert report.repeated == []
+    assert report.lost == []
+    assert report.wrong == []
 
 
 def test_the_comparison_sees_a_changed_byte_and_a_missing_file(

@@ -80,11 +80,13 @@ def command(
     numbers: bool,
 ) -> None:
     """Show or write the verdicts."""
-    from icefloe.curation.store import curate, load_figures, rules_path, write_lists, write_rules
+    from icefloe.curation.indexed import session_index
+    from icefloe.curation.store import curate, rules_path, write_lists, write_rules
     from icefloe.project import Project
 
     project = Project.open(directory)
-    records = load_figures(project)
+    with session_index(project, lambda text: click.echo(text, err=True)) as index:
+        records = index.records()
     by_hand = {"reject": reject, "accept": accept, "undo": undo}
     if reason and not any(by_hand.values()):
         raise click.UsageError("--reason goes with --reject, --accept or --undo.")

@@ -26,13 +26,15 @@ __all__ = ["command"]
 def command(out: Path, threads: int) -> None:
     """Simulate a session of six movies, process it, and score it against the truth.
 
-    One of the movies is unusable on purpose. At the end stands a table of how far each result is
-    from the truth, and where the report is. Takes about a minute on two cores.
+    The size of the particles is not told: it is found. One of the movies is unusable on purpose. At
+    the end stands a table of how far each result is from the truth, and where the report is. Takes
+    about a minute on two cores.
     """
     import time
 
     from icefloe.cli.demo_scores import score_session
     from icefloe.cli.progress import RunDisplay, duration
+    from icefloe.cli.reference import write_figure
     from icefloe.engine import Session, expand_inputs, register, run_session
     from icefloe.engine.setup import open_or_create
     from icefloe.formats.atomic import output_directory, write_text
@@ -53,6 +55,7 @@ def command(out: Path, threads: int) -> None:
     register(project, expand_inputs([str(files.movie) for files in simulated.movies]))
     with RunDisplay(session, len(simulated.movies)) as display:
         summary = run_session(session, observer=display)
+    write_figure(session)
     display.summarise(summary)
 
     export_relion(project, settings.data.model_dump(mode="json"), absolute=False)
@@ -77,7 +80,6 @@ def _session_settings(simulated: Any) -> dict[str, dict[str, Any]]:
             "gain_rotate": s.gain_rotate,
             "gain_flip": s.gain_flip,
         },
-        "pick": {"diameter": s.particle_diameter},
     }
 
 

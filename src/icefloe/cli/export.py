@@ -31,6 +31,7 @@ def command() -> None:
 def relion(project: Path, absolute: bool) -> None:
     """Write the STAR files and say what is in them."""
     from icefloe.engine import Session
+    from icefloe.engine.fact_check import FactCheck
     from icefloe.engine.overview import count_states
     from icefloe.interop.relion_project import export_relion
 
@@ -42,8 +43,15 @@ def relion(project: Path, absolute: bool) -> None:
             "date. Exporting what is there.",
             err=True,
         )
+    sources = session.project.read_registry()
+    facts = FactCheck(session)
+    for name, listed in sources.items():  # metadata that came after their movie was done
+        facts.record(name, listed)
     written = export_relion(
-        session.project, session.settings.data.model_dump(mode="json"), absolute=absolute
+        session.project,
+        session.settings.data.model_dump(mode="json"),
+        absolute=absolute,
+        data_of=lambda name: session.view(name, sources[name]).facts(),
     )
     for path, rows in written.files.items():
         click.echo(f"{path}: {rows}")

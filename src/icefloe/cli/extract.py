@@ -83,6 +83,7 @@ __all__ = ["command"]
 @click.option(
     "--float16", is_flag=True, help="Write half-precision stacks (MRC mode 12; RELION 4 and later)."
 )
+@click.option("--cryosparc", is_flag=True, help="Write particles.cs as well.")
 @microscope_options
 @output_options
 def command(
@@ -93,6 +94,7 @@ def command(
     ctf_correct: str | None,
     min_score: float | None,
     float16: bool,
+    cryosparc: bool,
     out: Path,
     device: str,
     diameter: float | None,
@@ -110,11 +112,7 @@ def command(
     or particles.star of a classification or refinement, to extract again; --ctf then names the
     micrographs. Writes Particles/NAME.mrcs for each micrograph, and particles.star.
     """
-    import os
     from concurrent.futures import ThreadPoolExecutor
-
-    # Threads of kernels that spin while they wait would take the cores from reading and writing.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
     from rich.console import Console
     from rich.progress import Progress
@@ -178,9 +176,9 @@ def command(
             if stack.small is not None:
                 text += f" and of {stack.small.box} px, {stack.small.pixel_size:.4g} A"
             console.print("; ".join((f"{name}: {text}", *stack.flags)))
-            particles.add(item, stack, done.columns)
+            particles.add(item, stack, done.columns, done.shape)
             if done.small is not None and stack.small is not None:
-                small.add(item, stack.small, done.small)
+                small.add(item, stack.small, done.small, done.shape)
         extract.finish()
     failed = out / "failed.txt"
     if failures:
@@ -193,7 +191,7 @@ def command(
         raise InputError("There is not one particle to extract", "picks inside the micrographs")
     for name, table in (("particles.star", particles), ("particles_small.star", small)):
         if table.parts:
-            n = table.write(out / name)
+            n = table.write(out / name, cryosparc=cryosparc, bright=settings.invert)
             click.echo(f"{n} particles in {out / name}", err=True)
     if particles.left_out:
         click.echo(f"Columns that not all have: {', '.join(particles.left_out)}", err=True)
@@ -208,10 +206,18 @@ class _Table:
     def __init__(self) -> None:
         self.parts: list[dict[str, AnyArray]] = []
         self._groups: dict[int, tuple[OpticsGroup, float, int]] = {}
+        self._shapes: dict[str, tuple[int, int]] = {}
 
-    def add(self, item: Picked, stack: ParticleStack, columns: dict[str, AnyArray]) -> None:
+    def add(
+        self,
+        item: Picked,
+        stack: ParticleStack,
+        columns: dict[str, AnyArray],
+        shape: tuple[int, int],
+    ) -> None:
         group = item.micrograph.optics
         self._groups[group.number] = (group, stack.pixel_size, stack.box)
+        self._shapes[item.listed_name] = shape
         if len(stack):
             self.parts.append(columns)
 
@@ -221,8 +227,8 @@ class _Table:
         every = dict.fromkeys(name for part in self.parts for name in part)
         return [name for name in every if not all(name in part for part in self.parts)]
 
-    def write(self, path: Path) -> int:
-        """Write the STAR file; return the number of particles."""
+    def write(self, path: Path, *, cryosparc: bool, bright: bool) -> int:
+        """Write the STAR file, and cryoSPARC's table if wanted; return the number of particles."""
         from icefloe.formats.star import write_star
         from icefloe.interop.relion_particles import join_columns, particles_star
 
@@ -234,6 +240,11 @@ class _Table:
             box={n: self._groups[n][2] for n in numbers},
         )
         write_star(path, blocks)
+        if cryosparc:
+            from icefloe.interop.cryosparc_particles import write_cryosparc_particles
+
+            table = path.with_suffix(".cs")
+            write_cryosparc_particles(table, blocks, self._shapes, bright=bright)
         return len(blocks["particles"])
 
 

@@ -24,11 +24,12 @@ _DEFOCUS = ("rlnDefocusU", "rlnDefocusV", "rlnDefocusAngle")
 
 @dataclass(frozen=True)
 class Written:
-    """Particles of one micrograph: their images, and their rows in the list."""
+    """Particles of one micrograph of a shape: their images, and their rows in the lists."""
 
     stack: ParticleStack
     columns: dict[str, AnyArray]
     small: dict[str, AnyArray] | None
+    shape: tuple[int, int]
 
 
 def read_ahead(
@@ -147,7 +148,8 @@ class Extractor:
             for stack_, file in ((stack, f"{name}.mrcs"), (stack.small, f"{name}_small.mrcs"))
             if stack_ is not None
         ]
-        return Written(stack, rows[0], rows[1] if len(rows) > 1 else None)
+        ny, nx = image.shape
+        return Written(stack, rows[0], rows[1] if len(rows) > 1 else None, (ny, nx))
 
     def _write(self, stack: ParticleStack, file: str) -> str:
         from icefloe.formats.mrc import write_mrc

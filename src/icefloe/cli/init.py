@@ -35,7 +35,6 @@ def command(directory: Path, changes: dict[str, dict[str, Any]]) -> None:
         for option, value in (
             ("--pixel-size", settings.data.pixel_size),
             ("--dose-per-frame", settings.data.dose_per_frame or settings.data.total_dose),
-            ("--diameter", settings.pick.diameter),
         )
         if value is None
     ]

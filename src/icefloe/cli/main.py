@@ -8,6 +8,7 @@ import sys
 import click
 
 from icefloe import __version__
+from icefloe.cli.signals import StoppedError, stop_on_signals
 from icefloe.errors import IcefloeError
 
 __all__ = ["cli", "main"]
@@ -18,6 +19,9 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "init": ("icefloe.cli.init", "Make a session directory with its settings file."),
     "run": ("icefloe.cli.run", "Process a session: all stages for every exposure."),
     "status": ("icefloe.cli.status", "Show what of a session is done, waiting or failed."),
+    "verify": ("icefloe.cli.verify", "Check that a session's files are there and unchanged."),
+    "provenance": ("icefloe.cli.provenance", "Show which run, settings and machine made what."),
+    "reference": ("icefloe.cli.reference", "Show or replace what a session picks with."),
     "curate": ("icefloe.cli.curate", "Accept or reject exposures by rules and by hand."),
     "report": ("icefloe.cli.report", "Write one self-contained HTML page about a session."),
     "export": ("icefloe.cli.export", "Write a session's results for other programs."),
@@ -27,6 +31,8 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "pick": ("icefloe.cli.pick", "Find particles in micrographs."),
     "train": ("icefloe.cli.train", "Train the neural picker on your picks."),
     "extract": ("icefloe.cli.extract", "Cut out picked particles."),
+    "cluster": ("icefloe.cli.cluster", "Check workers and clusters; print templates for them."),
+    "classify": ("icefloe.cli.classify", "Make 2D class averages, and templates from them."),
     "coordinates": ("icefloe.cli.coordinates", "Convert and compare particle coordinates."),
     "boxsize": ("icefloe.cli.boxsize", "Say how large a particle's box should be."),
     "gain": ("icefloe.cli.gain", "Estimate, orient or apply a gain reference."),
@@ -74,15 +80,17 @@ def cli() -> None:
 def main(args: list[str] | None = None) -> int:
     """Run the command line; the return value is the exit status."""
     try:
-        status = cli.main(args=args, prog_name="icefloe", standalone_mode=False)
+        with stop_on_signals():
+            status = cli.main(args=args, prog_name="icefloe", standalone_mode=False)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+    except (click.Abort, KeyboardInterrupt) as stop:
         click.echo(
             "Stopped. What was finished is kept; the same command goes on from there.", err=True
         )
-        sys.exit(130)
+        cause = stop.__cause__ or stop  # click turns a KeyboardInterrupt into an Abort
+        sys.exit(cause.status if isinstance(cause, StoppedError) else 130)
     except IcefloeError as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(1)

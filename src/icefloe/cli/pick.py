@@ -11,11 +11,16 @@ import click
 from icefloe.cli.options import microscope_options, output_options
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from icefloe.cli.inputs import MicrographInput
     from icefloe.interop.optics import OpticsGroup
     from icefloe.picking import BlobSettings, Picks
 
 __all__ = ["command", "write_list"]
+
+# Micrographs in which the diameter is looked for, spread over the list.
+_SAMPLE = 3
 
 
 @click.group()
@@ -28,14 +33,26 @@ def command() -> None:
     "micrographs", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
-    "--diameter", required=True, help="Particle diameter, A: one number, or smallest,largest."
+    "--diameter",
+    default=None,
+    help="Particle diameter, A: one number, or smallest,largest [found in three micrographs].",
+)
+@click.option(
+    "--method",
+    type=click.Choice(["template", "log", "dog"]),
+    default="template",
+    show_default=True,
+    help="Correlation with shapes, or Laplacian or difference of Gaussians.",
 )
 @click.option(
     "--shape",
-    type=click.Choice(["auto", "disc", "ring"]),
+    type=click.Choice(["auto", "disc", "ring", "ellipse"]),
     default="auto",
     show_default=True,
-    help="How particles look; auto takes what stands out best in each micrograph.",
+    help="How particles look; auto takes of disc and ring what stands out best in each micrograph.",
+)
+@click.option(
+    "--aspect", type=float, default=None, help="Of an ellipse: longest over shortest axis."
 )
 @click.option(
     "--threshold",
@@ -60,12 +77,19 @@ def command() -> None:
     help="Avoid what has this many times a particle's contrast; 0 avoids nothing [3].",
 )
 @click.option("--bright", is_flag=True, help="Particles are brighter than the ice.")
+@click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Write scores relative to what is usual at each micrograph's defocus, which the STAR must "
+    "know: 1 is usual, and one threshold serves all.",
+)
 @microscope_options
 @output_options
 def blob(
     micrographs: tuple[Path, ...],
-    diameter: str,
+    diameter: str | None,
     bright: bool,
+    calibrate: bool,
     out: Path,
     device: str,
     pixel_size: float | None,
@@ -74,7 +98,7 @@ def blob(
     amplitude_contrast: float | None,
     **choices: Any,
 ) -> None:
-    """Find particles of a known diameter, without templates.
+    """Find particles as blobs, without templates.
 
     MICROGRAPHS are images or a STAR that lists them. Writes NAME_picks.star for each, and
     picks.star, which RELION imports and `icefloe extract` reads.
@@ -87,7 +111,6 @@ def blob(
     from icefloe.formats.star import write_star
     from icefloe.interop.relion_picks import picks_star
 
-    settings = _settings(diameter, bright, choices)
     items = expand_micrographs(
         micrographs,
         pixel_size=pixel_size,
@@ -95,47 +118,107 @@ def blob(
         cs=cs,
         amplitude_contrast=amplitude_contrast,
     )
-    done: list[tuple[MicrographInput, Path]] = []
+    defoci = [_defocus(item) for item in items] if calibrate else []
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    sizes = _sizes(diameter) if diameter else _found(items, bright, console)
+    settings = _settings(sizes, bright, choices)
+    done: list[tuple[MicrographInput, Path]] = []
+    kept: dict[str, tuple[Picks, float]] = {}
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        for item in progress.track(items, description="Picking"):
+        for number, item in enumerate(progress.track(items, description="Picking")):
             target = out / f"{item.name}_picks.star"
             try:
                 picks = _pick(item, settings, device)
-                write_star(target, picks_star(picks.numbers()))
+                if calibrate:
+                    kept[item.name] = picks, defoci[number]
+                else:
+                    write_star(target, picks_star(picks.numbers()))
             except IcefloeError as error:
                 console.print(f"{item.name}: error: {error}")
                 continue
             done.append((item, target))
             console.print(f"{item.name}: {_line(picks)}")
+    if calibrate and kept:
+        _write_calibrated(out, kept, console)
     if done:
         write_list(out / "picks.star", done, settings.diameter)
     failures_exit(len(items) - len(done), len(items))
 
 
-def _settings(diameter: str, bright: bool, choices: dict[str, Any]) -> BlobSettings:
+def _sizes(diameter: str) -> list[float]:
+    from icefloe.errors import SettingsError
+
+    try:
+        return [float(part) for part in diameter.split(",")]
+    except ValueError:
+        raise SettingsError(
+            f"--diameter is '{diameter}'", "one number, or smallest,largest, A"
+        ) from None
+
+
+def _found(items: Sequence[MicrographInput], bright: bool, console: Console) -> list[float]:
+    """Return the diameter that some micrographs show, and say so."""
+    from icefloe.formats.image import read_image
+    from icefloe.picking import find_size
+
+    first = items[0].optics.micrograph_pixel_size
+    alike = [i for i in items if abs(i.optics.micrograph_pixel_size / first - 1) < 0.01]
+    images = [read_image(i.path).data for i in alike[:: max(1, len(alike) // _SAMPLE)][:_SAMPLE]]
+    found = find_size(images, pixel_size=first, bright=bright)
+    console.print(f"No diameter was given: {found.diameter:.0f} A is used, as {found.reason()}.")
+    return [round(found.diameter, 1)]
+
+
+def _defocus(item: MicrographInput) -> float:
+    from icefloe.errors import MissingMetadataError
+
+    if "rlnDefocusU" not in item.row or "rlnDefocusV" not in item.row:
+        raise MissingMetadataError(
+            f"The defocus of {item.path} is not known, and --calibrate relates scores to it",
+            "a STAR with rlnDefocusU and rlnDefocusV, as `icefloe ctf` writes",
+            "Run `icefloe ctf` first, or leave --calibrate out",
+        )
+    return 0.5 * (float(item.row["rlnDefocusU"]) + float(item.row["rlnDefocusV"]))
+
+
+def _write_calibrated(out: Path, kept: dict[str, tuple[Picks, float]], console: Console) -> None:
+    """Write scores relative to what is usual at each defocus, and say how they depend on it."""
+    from dataclasses import replace
+
+    from icefloe.formats.star import write_star
+    from icefloe.interop.relion_picks import picks_star
+    from icefloe.picking import calibrate_scores
+
+    line = calibrate_scores([p.score for p, _ in kept.values()], [z for _, z in kept.values()])
+    for name, (picks, defocus) in kept.items():
+        relative = replace(picks, score=line.relative(picks.score, defocus))
+        write_star(out / f"{name}_picks.star", picks_star(relative.numbers()))
+    console.print(
+        f"Scores are relative to {line.level:.2f} {1e4 * line.slope:+.2f} per um of defocus from "
+        f"{line.centre / 1e4:.2f} um, from {line.n_micrographs} micrographs."
+    )
+
+
+def _settings(sizes: Sequence[float], bright: bool, choices: dict[str, Any]) -> BlobSettings:
     from pydantic import ValidationError
 
     from icefloe.errors import SettingsError
     from icefloe.picking import BlobSettings
 
     try:
-        sizes = [float(part) for part in diameter.split(",")]
         return BlobSettings.model_validate(
             {
-                "diameter": sizes,
+                "diameter": list(sizes),
                 "contrast": "bright" if bright else "dark",
                 **{k: v for k, v in choices.items() if v is not None},
             }
         )
     except ValidationError as error:
         first = error.errors()[0]
+        if not first["loc"]:
+            raise SettingsError(first["msg"].removeprefix("Value error, ")) from None
         name = "--" + str(first["loc"][0]).replace("_", "-")
         raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
-    except ValueError:
-        raise SettingsError(
-            f"--diameter is '{diameter}'", "one number, or smallest,largest, A"
-        ) from None
 
 
 def _pick(item: MicrographInput, settings: BlobSettings, device: str) -> Picks:
@@ -175,12 +258,16 @@ def write_list(
 
 
 def _add_matching() -> None:
+    from icefloe.cli.pick_inspect import inspect
     from icefloe.cli.pick_match import auto, template
     from icefloe.cli.pick_network import network
+    from icefloe.cli.pick_topaz import topaz
 
     command.add_command(auto)
     command.add_command(template)
     command.add_command(network)
+    command.add_command(inspect)
+    command.add_command(topaz)
 
 
 def _distinct_optics(optics: Sequence[OpticsGroup]) -> tuple[list[OpticsGroup], list[int]]:

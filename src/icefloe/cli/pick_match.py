@@ -37,6 +37,42 @@ def _options(function: F) -> F:
             help="Lowest correlation coefficient to keep [found in each micrograph].",
         ),
         click.option(
+            "--max-score", type=float, default=None, help="Highest correlation coefficient [1]."
+        ),
+        click.option(
+            "--min-power",
+            type=float,
+            default=None,
+            help="Lowest power (mean square about the pick), in that of the median pick [0].",
+        ),
+        click.option(
+            "--max-power",
+            type=float,
+            default=None,
+            help="Highest power, in that of the median pick [no limit].",
+        ),
+        click.option(
+            "--low-pass",
+            type=float,
+            default=None,
+            help="Low-pass of the templates, A [what the pixels of the search hold].",
+        ),
+        click.option(
+            "--whiten", is_flag=True, help="Flatten the micrographs' spectrum before matching."
+        ),
+        click.option(
+            "--save-maps",
+            type=click.Path(path_type=Path, file_okay=False),
+            default=None,
+            help="Directory for maps of score, angle and template (.npz and .mrc).",
+        ),
+        click.option(
+            "--from-maps",
+            type=click.Path(path_type=Path, file_okay=False, exists=True),
+            default=None,
+            help="Choose picks from the maps in this directory again, without matching.",
+        ),
+        click.option(
             "--min-distance", type=float, default=None, help="Of two picks, in diameters [0.75]."
         ),
         click.option("--max-picks", type=int, default=None, help="At most so many a micrograph."),
@@ -77,6 +113,9 @@ def auto(micrographs: tuple[Path, ...], out: Path, **given: Any) -> None:
     from icefloe.picking import bootstrap_bank
 
     items, settings = _items(micrographs, given), _settings(given)
+    if given["from_maps"]:
+        _run(items, out, settings, None, given, use_ctf=False)
+        return
     first = items[0].optics.micrograph_pixel_size
     alike = [i for i in items if abs(i.optics.micrograph_pixel_size / first - 1) < 0.01]
     step = max(1, len(alike) // _SAMPLE)
@@ -90,9 +129,17 @@ def auto(micrographs: tuple[Path, ...], out: Path, **given: Any) -> None:
 @click.command()
 @click.option(
     "--templates",
-    required=True,
+    default=None,
     type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Class averages (.mrcs), or a map (.mrc) that is projected.",
+    help="Class averages (.mrcs, RELION's _model.star or a STAR with rlnReferenceImage, "
+    "cryoSPARC's .cs), or a map (.mrc) or atomic model (.pdb, .cif), which are projected.",
+)
+@click.option("--classes", default=None, help="Numbers of the images to take: 1,4,7 [all].")
+@click.option(
+    "--min-share",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    help="Least part of the particles that a class must hold (_model.star) [any].",
 )
 @click.option(
     "--template-pixel-size", type=float, default=None, help="A [from the templates' header]."
@@ -106,7 +153,7 @@ def auto(micrographs: tuple[Path, ...], out: Path, **given: Any) -> None:
 )
 @click.option(
     "--directions", type=click.IntRange(1), default=12, show_default=True,
-    help="Directions in which a map is projected.",
+    help="Directions in which a map or model is projected.",
 )  # fmt: skip
 @click.option("--angle-step", type=float, default=None, help="In-plane angle, degrees [5].")
 @click.option(
@@ -115,7 +162,9 @@ def auto(micrographs: tuple[Path, ...], out: Path, **given: Any) -> None:
 @_options
 def template(
     micrographs: tuple[Path, ...],
-    templates: Path,
+    templates: Path | None,
+    classes: str | None,
+    min_share: float,
     template_pixel_size: float | None,
     invert: str,
     directions: int,
@@ -128,20 +177,40 @@ def template(
     MICROGRAPHS are images or a STAR that lists them; with a STAR that knows the defocus, templates
     are seen through each micrograph's CTF.
     """
-    from icefloe.formats.mrc import read_mrc
-    from icefloe.picking import even_directions, project_volume, template_bank
+    from icefloe.errors import SettingsError
+    from icefloe.interop.template_files import read_templates
+    from icefloe.picking import template_bank
 
-    data, header = read_mrc(templates)
-    if data.ndim == 3 and templates.suffix != ".mrcs" and len(set(data.shape)) == 1:
-        data = project_volume(data, even_directions(directions))
+    if given["from_maps"]:
+        _run(_items(micrographs, given), out, _settings(given), None, given, use_ctf=False)
+        return
+    if templates is None:
+        raise SettingsError("No templates were given", "--templates FILE, or --from-maps DIR")
+    found = read_templates(
+        templates,
+        pixel_size=template_pixel_size,
+        classes=_numbers(classes),
+        min_share=min_share,
+        directions=directions,
+    )
     bank = template_bank(
-        data,
-        pixel_size=template_pixel_size or header or 0.0,
-        diameter=given["diameter"],
+        found.images,
+        pixel_size=found.pixel_size,
+        diameter=given["diameter"] or found.diameter,
         contrast={"auto": "auto", "yes": "dark", "no": "bright"}[invert],
+        numbers=found.numbers,
     )
     click.echo(f"{len(bank.images)} templates of {bank.diameter:.0f} A", err=True)
     _run(_items(micrographs, given), out, _settings(given), bank, given, use_ctf=not no_ctf)
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    from icefloe.errors import SettingsError
+
+    try:
+        return tuple(int(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        raise SettingsError(f"--classes is '{text}'", "numbers, such as 1,4,7") from None
 
 
 def _items(micrographs: tuple[Path, ...], given: dict[str, Any]) -> list[MicrographInput]:
@@ -179,7 +248,7 @@ def _run(
     items: list[MicrographInput],
     out: Path,
     settings: MatchSettings,
-    bank: TemplateBank,
+    bank: TemplateBank | None,
     given: dict[str, Any],
     *,
     use_ctf: bool,
@@ -193,35 +262,42 @@ def _run(
     from icefloe.formats.image import read_image
     from icefloe.formats.star import write_star
     from icefloe.interop.relion_picks import picks_star
-    from icefloe.picking import pick_templates
+    from icefloe.interop.score_maps import load_maps, save_maps
+    from icefloe.picking import picks_from_maps, score_maps
 
     done: list[tuple[MicrographInput, Path]] = []
-    diameter = settings.diameter or bank.diameter
+    diameters: list[float] = []
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-    if given["device"] != "cpu":
-        console.print("Templates are matched on the CPU.")
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for item in progress.track(items, description="Picking"):
             target = out / f"{item.name}_picks.star"
             try:
-                image = read_image(item.path).data
-                picks = pick_templates(
-                    image,
-                    bank,
-                    pixel_size=item.optics.micrograph_pixel_size,
-                    settings=settings,
-                    ctf=_ctf(item) if use_ctf else None,
-                    mask=_mask(item, image, given["masks"], diameter),
-                )
+                if bank is None:
+                    maps = load_maps(given["from_maps"], item.name)
+                else:
+                    image = read_image(item.path).data
+                    maps = score_maps(
+                        image,
+                        bank,
+                        pixel_size=item.optics.micrograph_pixel_size,
+                        settings=settings,
+                        ctf=_ctf(item) if use_ctf else None,
+                        mask=_mask(item, image, given["masks"], settings.diameter or bank.diameter),
+                        device=given["device"],
+                    )
+                if given["save_maps"]:
+                    save_maps(given["save_maps"], item.name, maps)
+                picks = picks_from_maps(maps, settings)
                 write_star(target, picks_star(picks.numbers()))
             except IcefloeError as error:
                 console.print(f"{item.name}: error: {error}")
                 continue
             done.append((item, target))
+            diameters.append(maps.diameter)
             line = f"{item.name}: {len(picks)} picks above {picks.threshold:.3f}"
             console.print("; ".join((line, *picks.flags)))
     if done:
-        write_list(out / "picks.star", done, (diameter, diameter))
+        write_list(out / "picks.star", done, (min(diameters), max(diameters)))
     failures_exit(len(items) - len(done), len(items))
 
 

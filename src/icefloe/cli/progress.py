@@ -42,7 +42,8 @@ class RunDisplay:
         self._session, self._given = session, given
         self._console = Console(stderr=True, highlight=False)
         self._live = self._console.is_terminal
-        self._failed = self._done = self._todo = 0
+        self._failed = self._todo = 0
+        self._seen: set[str] = set()
         self._begin = time.perf_counter()
         self._progress = Progress(
             TextColumn("[bold]{task.fields[exposure]}[/] {task.description}"),
@@ -74,8 +75,8 @@ class RunDisplay:
         self._begin = time.perf_counter()
         self._progress.update(self._task, total=todo)
         text = f"{total} exposures, {todo} to do"
-        if self._session.stages_off():
-            text += "; no picking, since no --diameter is set"
+        if why := self._session.why_no_picking():
+            text += f"; {why}"
         self._print(text)
 
     def started(self, name: str, stage: str) -> None:
@@ -86,8 +87,10 @@ class RunDisplay:
         """Print the exposure's line."""
         from rich.markup import escape
 
-        self._done += 1
-        left = (time.perf_counter() - self._begin) / self._done * (self._todo - self._done)
+        self._seen.add(name)
+        done = len(self._seen)
+        self._todo = max(self._todo, done)
+        left = (time.perf_counter() - self._begin) / done * (self._todo - done)
         if failure is not None:
             self._failed += 1
             self._print(f"{name}  [red]{failure.stage} failed[/]: {escape(failure.message)}")
@@ -95,9 +98,9 @@ class RunDisplay:
             self._print(f"{name}  {self._brief(name)}  {seconds:.1f} s")
         self._progress.update(
             self._task,
-            completed=self._done,
+            completed=done,
             failed=f"{self._failed} failed  " if self._failed else "",
-            left=f"{duration(left)} left" if self._done < self._todo else "",
+            left=f"{duration(left)} left" if done < self._todo else "",
         )
 
     def warned(self, message: str) -> None:
@@ -118,6 +121,8 @@ class RunDisplay:
         else:
             text += "; there was nothing to do"
         self._print(text)
+        if self._session.settings.pick.method == "auto":
+            self._print(describe_reference(self._session))
         if summary.known_failures:
             self._print(
                 f"{len(summary.known_failures)} failed in an earlier run and would fail again; "
@@ -136,6 +141,23 @@ class RunDisplay:
         from icefloe.project import load_record
 
         return ", ".join(brief_numbers(load_record(self._session.project, name, "")))
+
+
+def describe_reference(session: Session) -> str:
+    """Return in a line what a session of method auto picks with."""
+    stored = session.reference()
+    if stored is None:
+        return session.why_no_picking().capitalize()
+    reference = stored.reference
+    if reference.flags:
+        return "; ".join(reference.flags)
+    where = session.project.listed(session.project.reference)
+    if stored.origin == "user":
+        return f"Reference: templates given for particles of {reference.diameter:.0f} A ({where})"
+    return (
+        f"Reference: particles of {reference.diameter:.0f} A, from "
+        f"{reference.numbers['n_particles']} of them in {len(stored.inputs)} micrographs ({where})"
+    )
 
 
 def brief_numbers(record: ExposureRecord) -> list[str]:

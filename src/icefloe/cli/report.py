@@ -36,18 +36,31 @@ __all__ = ["command"]
     is_flag=True,
     help="Write a PDF instead: distributions, series and pairs of the session's numbers.",
 )
-def command(directory: Path, out: Path | None, panels: int, pdf: bool) -> None:
+@click.option(
+    "--methods",
+    is_flag=True,
+    help="Print the paragraph for a paper's methods section instead, with references.",
+)
+def command(directory: Path, out: Path | None, panels: int, pdf: bool, methods: bool) -> None:
     """Write one self-contained HTML page about a session.
 
     It shows what was done and what failed, how the numbers are distributed and went with time,
     and for each exposure its micrograph with picks, trajectories, spectrum and CTF fit. It needs
     no network and can be mailed. Runs while a session is being processed, too.
+
+    Beside report/report.html it writes report/workflow.json, the same for programs: stages,
+    settings, versions, inputs and outputs.
     """
     from icefloe.formats.atomic import output_directory, write_bytes
     from icefloe.project import Project
     from icefloe.report import build_report
 
     project = Project.open(directory)
+    if methods:
+        from icefloe.report.workflow import session_methods
+
+        click.echo(session_methods(project).text, nl=False)
+        return
     name = "report.pdf" if pdf else "report.html"
     target = out if out is not None else project.root / "report" / name
     output_directory(target.parent)
@@ -58,4 +71,10 @@ def command(directory: Path, out: Path | None, panels: int, pdf: bool) -> None:
     else:
         content = build_report(project, panel_limit=panels).encode()
     write_bytes(target, content)
+    if out is None:
+        from icefloe.report.workflow import session_workflow
+
+        workflow = target.parent / "workflow.json"
+        write_bytes(workflow, f"{session_workflow(project).model_dump_json(indent=1)}\n".encode())
+        click.echo(workflow)
     click.echo(f"{target} ({len(content) / 1e6:.1f} MB)")

@@ -28,7 +28,15 @@ _OPTIONS: dict[str, tuple[str, str, Any, str]] = {
     "--gain-rotate": ("data", "gain_rotate", int, "Turns of the gain, 0-3, as RELION's gain_rot."),
     "--gain-flip": ("data", "gain_flip", int, "Flip of the gain, 0-2, as RELION's gain_flip."),
     "--defects": ("data", "defects", _FILE, "Defect list or map."),
-    "--diameter": ("pick", "diameter", str, "Particle diameter, A: one, or MIN,MAX."),
+    "--diameter": ("pick", "diameter", str, "Particle diameter, A: one, or MIN,MAX [found]."),
+    "--pick": ("pick", "method", str, "auto, blob, template or none [auto: finds its templates]."),
+    "--templates": (
+        "pick",
+        "templates",
+        _FILE,
+        "Class averages, map or model to pick with.",
+    ),
+    "--template-pixel-size": ("pick", "template_pixel_size", float, "Theirs, A [their header]."),
     "--box": ("extract", "box", str, "Box of the particles, pixels of the micrograph, or auto."),
 }
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from icefloe.engine import Session
+    from icefloe.engine.plan import Recorded
     from icefloe.project import ExposureRecord
 
 __all__ = ["command"]
@@ -32,23 +35,29 @@ _FIGURES: tuple[tuple[str, str, tuple[str, ...], float, str], ...] = (
 @click.option("--all-failures", is_flag=True, help="List every failure, not the first 20.")
 def command(directory: Path, all_failures: bool) -> None:
     """Print the table of stages, medians and failures."""
+    from icefloe.curation.indexed import session_index
     from icefloe.engine import Session
-    from icefloe.engine.gain_check import read_gain_warning
-    from icefloe.project import load_records
+    from icefloe.engine.gain_check import read_gain_warnings
 
     session = Session.open(directory)
     off = session.stages_off()
-    records = load_records(session.project, without=off)
+    with session_index(session.project, lambda text: click.echo(text, err=True)) as index:
+        recorded = index.stages()
+        records = index.records(without=off, stages=recorded)
     click.echo(f"{session.project.root}: {len(records)} exposures")
     if not records:
         return
-    _print_stages(session)
+    _print_stages(session, recorded)
     if off:
-        click.echo("Picking and extraction are off: no particle diameter is set (pick.diameter).")
+        click.echo(f"Picking and extraction are off: {session.why_no_picking()}.")
+    elif session.settings.pick.method == "auto":
+        from icefloe.cli.progress import describe_reference
+
+        click.echo(describe_reference(session))
     _print_medians(records)
+    _print_live(session)
     _print_curation(session, records)
-    warning = read_gain_warning(session)
-    if warning is not None:
+    for warning in read_gain_warnings(session):
         click.echo(f"\nWARNING: {warning}")
     unusable = sum(r.ctf is None and "ctf" in r.numbers for r in records)
     if unusable:
@@ -63,11 +72,38 @@ def command(directory: Path, all_failures: bool) -> None:
             click.echo(f"  and {len(failures) - len(shown)} more (--all-failures)")
 
 
-def _print_stages(session: Session) -> None:
+def _print_live(session: Session) -> None:
+    """Say how a live run keeps up, and what is wrong."""
+    from icefloe.project.live_log import figures_text, live_figures, read_entries
+    from icefloe.project.live_state import read_state
+    from icefloe.project.lock import is_locked
+
+    state = read_state(session.project)
+    if state is None:
+        return
+    running = state.running and is_locked(session.project)
+    figures = live_figures(read_entries(session.project))
+    text = "Live run at work" if running else "Live run (ended)"
+    if figures is not None and figures_text(figures):
+        text += f": {figures_text(figures)}"
+    if state.waiting:
+        text += f"; {state.waiting} wait"
+    click.echo(f"\n{text}")
+    if running:
+        click.echo(f"  watching {', '.join(state.patterns)}")
+    if state.paused:
+        click.echo(f"  paused: {state.paused}")
+    for message in state.alarms.values():
+        click.echo(f"  ALARM: {message}")
+    for path, reason in state.incomplete.items():
+        click.echo(f"  not whole: {reason if path in reason else f'{path}: {reason}'}")
+
+
+def _print_stages(session: Session, recorded: Mapping[str, Recorded]) -> None:
     from icefloe.engine.overview import count_states
     from icefloe.project import STAGES
 
-    counts = count_states(session)
+    counts = count_states(session, recorded=recorded)
     columns = ("done", "failed", "stale", "waiting")
     click.echo(f"\n{'stage':<10}" + "".join(f"{c:>9}" for c in columns))
     for stage in STAGES:

@@ -7,17 +7,15 @@ before and after it.
 
 from __future__ import annotations
 
-import fcntl
 import getpass
-import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
-from icefloe.errors import OutputError
+from icefloe.formats.jsonl import append_lines, read_lines
 from icefloe.project import Project
 
 __all__ = ["Decision", "add_decisions", "journal_path", "read_journal", "standing_decisions"]
@@ -57,17 +55,10 @@ def journal_path(project: Project) -> Path:
 
 def read_journal(project: Project) -> tuple[list[Decision], int]:
     """Return all decisions in order, and the number of lines that cannot be read."""
-    try:
-        lines = journal_path(project).read_bytes().split(b"\n")
-    except FileNotFoundError:
-        return [], 0
-    except OSError as error:
-        raise OutputError(f"{journal_path(project)} cannot be read ({error.strerror})") from error
-    found, broken = [], 0
-    for line in lines:
-        if not line.strip():
-            continue
-        decision = _parse(line)
+    items, broken = read_lines(journal_path(project))
+    found = []
+    for item in items:
+        decision = _parse(item)
         if decision is None:
             broken += 1
         else:
@@ -101,48 +92,16 @@ def add_decisions(
     now = datetime.now(UTC).isoformat(timespec="seconds")
     who = _user()
     added = [Decision(now, who, name, choice, reason) for name in exposures]
-    text = "".join(json.dumps(asdict(d), ensure_ascii=False) + "\n" for d in added)
-    path = journal_path(project)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        is_new = not path.exists()
-        with path.open("ab+") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            # A line that was cut short must not swallow the next one.
-            size = handle.seek(0, os.SEEK_END)
-            if size:
-                handle.seek(size - 1)
-                if handle.read(1) != b"\n":
-                    text = "\n" + text
-            handle.write(text.encode())
-            handle.flush()
-            os.fsync(handle.fileno())
-        if is_new:
-            _sync_directory(path.parent)
-    except OSError as error:
-        raise OutputError(
-            f"{path} cannot be written ({error.strerror or error})",
-            "a session directory that you may write to",
-        ) from error
+    append_lines(journal_path(project), map(asdict, added))
     return added
 
 
-def _parse(line: bytes) -> Decision | None:
+def _parse(item: Mapping[str, Any]) -> Decision | None:
     try:
-        content = json.loads(line.decode())
-        decision = Decision(**{str(k): str(v) for k, v in content.items()})  # type: ignore[arg-type]
-    except (ValueError, TypeError, AttributeError):
+        decision = Decision(**{str(k): str(v) for k, v in item.items()})  # type: ignore[arg-type]
+    except TypeError:
         return None
     return decision if decision.decision in get_args(Choice) else None
-
-
-def _sync_directory(directory: Path) -> None:
-    # The name of a new file is safe only when its directory is on disk, too.
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _user() -> str:

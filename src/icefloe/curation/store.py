@@ -6,10 +6,9 @@ Rules and decisions are kept, verdicts are worked out anew each time from today'
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -21,6 +20,7 @@ from icefloe.curation.rules import DEFAULT_RULES, Rule, parse_rule
 from icefloe.errors import ProjectError, SettingsError
 from icefloe.formats.atomic import output_directory, write_text
 from icefloe.project import ExposureRecord, Project, load_record
+from icefloe.project.records import figures
 
 __all__ = [
     "curate",
@@ -116,15 +116,7 @@ def load_figures(project: Project) -> list[ExposureRecord]:
 
 def figures_only(record: ExposureRecord) -> ExposureRecord:
     """Return a record without the lists among its numbers; fifty thousand then fit in memory."""
-    return replace(record, numbers={s: _scalars(n) for s, n in record.numbers.items()})
-
-
-def _scalars(numbers: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _scalars(value) if isinstance(value, Mapping) else value
-        for key, value in numbers.items()
-        if not isinstance(value, list)
-    }
+    return replace(record, numbers={s: figures(n) for s, n in record.numbers.items()})
 
 
 def curate(

@@ -9,6 +9,7 @@ from pathlib import Path
 from icefloe.errors import InputError
 from icefloe.project import Project
 from icefloe.project.layout import natural_key
+from icefloe.project.lock import registry_lock
 
 __all__ = ["expand_inputs", "exposure_stem", "register"]
 
@@ -57,6 +58,11 @@ def register(project: Project, paths: Sequence[Path]) -> list[str]:
     A file that is known keeps its name. Where two have one name, the later one gets its
     directory's name in front, and a number if that is not enough.
     """
+    with registry_lock(project):
+        return _register(project, paths)
+
+
+def _register(project: Project, paths: Sequence[Path]) -> list[str]:
     sources = project.read_registry()
     names = {source: name for name, source in sources.items()}
     result = []

@@ -7,6 +7,8 @@ The check only looks: no result, fingerprint or sidecar depends on it. What it f
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icefloe._types import AnyArray, FloatArray
-from icefloe.engine.arrays import FRAMES
+from icefloe.engine.arrays import FRAMES, frames_of, import_numbers
 from icefloe.formats.atomic import write_text
 
 if TYPE_CHECKING:
     from icefloe.engine.session import Session
     from icefloe.engine.stage import Work
 
-__all__ = ["GainCheck", "read_gain_warning"]
+__all__ = ["GainCheck", "GainChecks", "check_gains", "read_gain_warnings"]
 
 _FILE = "gain_check.json"
 _MOVIES = 5
@@ -31,6 +33,39 @@ _SURE = 6.0
 # A fixed pattern weaker than this may be what a good correction left.
 _PATTERN = 0.015
 _SIDE = 2048
+
+
+@dataclass
+class GainChecks:
+    """The checks of all gains of a session: groups of movies may have their own.
+
+    Attributes
+    ----------
+    session
+        The session.
+    """
+
+    session: Session
+    _checks: dict[str, GainCheck] = field(default_factory=dict)
+
+    def add(self, work: Work) -> None:
+        """Look at a movie whose frames were read; called in the reading thread."""
+        file = _file(work.session)
+        if file not in self._checks:
+            self._checks[file] = GainCheck.start(work.session)
+        self._checks[file].add(work)
+
+    def settled(self, session: Session) -> bool:
+        """Return whether the gain that holds for an exposure was judged already."""
+        file = _file(session)
+        if file not in self._checks:
+            self._checks[file] = GainCheck.start(session)
+        return self._checks[file].verdict is not None
+
+    def news(self) -> list[str]:
+        """Record what is new, and return its warnings; called by the run's own thread."""
+        found = [check.news() for check in list(self._checks.values())]
+        return [message for message in found if message is not None]
 
 
 @dataclass
@@ -60,7 +95,7 @@ class GainCheck:
     def start(cls, session: Session) -> GainCheck:
         """Return the check of a session; it is over if an earlier run made it with this gain."""
         check = cls(session)
-        known = _read(session.project.root / _FILE)
+        known = _read(session.project.root / _file(session))
         if known.get("verdict") and known.get("of") == check._of():
             check.verdict, check._told = str(known["verdict"]), True
         return check
@@ -106,7 +141,7 @@ class GainCheck:
             "warning": self.message,
         }
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-        write_text(self.session.project.root / _FILE, text)
+        write_text(self.session.project.root / _file(self.session), text)
         return self.message
 
     def _of(self) -> dict[str, Any]:
@@ -162,12 +197,52 @@ class GainCheck:
         self.verdict = verdict
 
 
-def read_gain_warning(session: Session) -> str | None:
-    """Return the warning that the check of the session's present gain left; None without one."""
-    known = _read(session.project.root / _FILE)
-    if known.get("warning") and known.get("of") == GainCheck(session)._of():
-        return str(known["warning"])
-    return None
+def check_gains(project: str, exposures: Sequence[tuple[str, str]]) -> list[str]:
+    """Check the gains on the first of these movies, and return the warnings.
+
+    For a run whose movies are read by workers: one of them does this, too.
+
+    Parameters
+    ----------
+    project
+        The session's directory.
+    exposures
+        Name and recorded source of each.
+    """
+    from icefloe.engine.session import Session
+    from icefloe.engine.stage import Work
+
+    session = Session.open(project)
+    checks = GainChecks(session)
+    for name, listed in exposures:
+        work = Work(session.view(name, listed), name, session.project.locate(listed))
+        if checks.settled(work.session):
+            continue
+        with suppress(Exception):  # a bad movie is its own exposure's failure
+            numbers = import_numbers(work)
+            if numbers["kind"] == "movie":
+                work.numbers["import"] = numbers
+                frames_of(work)
+                checks.add(work)
+    return checks.news()
+
+
+def read_gain_warnings(session: Session) -> list[str]:
+    """Return the warnings that the checks of the session's present gains left."""
+    found = []
+    for one in session.with_groups():
+        known = _read(session.project.root / _file(one))
+        if known.get("warning") and known.get("of") == GainCheck(one)._of():
+            found.append(str(known["warning"]))
+    return list(dict.fromkeys(found))
+
+
+def _file(session: Session) -> str:
+    """Return where the check of a gain is kept: a gain of a group's own has its name."""
+    gain = session.settings.data.gain
+    if gain is None or gain == session.shared_gain:
+        return _FILE
+    return f"gain_check_{Path(gain).stem}.json"
 
 
 def _window(shape: tuple[int, int]) -> tuple[slice, slice]:

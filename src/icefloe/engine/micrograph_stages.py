@@ -14,10 +14,12 @@ from icefloe.engine.arrays import (
     spectrum_of,
 )
 from icefloe.engine.outputs import (
+    mask_output,
     mrc_output,
     picture_output,
     text_output,
 )
+from icefloe.engine.picking import given_mask, pick_choices, uses_ctf
 from icefloe.engine.stage import Outcome, Output, Stage, Work
 
 if TYPE_CHECKING:
@@ -125,35 +127,41 @@ class PickStage:
     name = "pick"
     version = 1
 
+    def awaits_reference(self, session: Session) -> bool:
+        """Return whether it is left out only until the session's reference is made."""
+        return session.settings.pick.method == "auto" and session.reference() is None
+
     def upstream(self, session: Session, kind: str) -> tuple[str, ...] | None:
-        if session.settings.pick.diameter is None:
+        if session.stages_off():
             return None
-        return ("motion",) if kind == "movie" else ("import",)
+        image = "motion" if kind == "movie" else "import"
+        return (image, "ctf") if uses_ctf(session) else (image,)
 
     def choices(self, session: Session) -> Mapping[str, Any]:
-        return {"pick": session.settings.pick.model_dump(mode="json")}
+        return pick_choices(session)
+
+    def given(self, session: Session, name: str) -> Mapping[str, Any]:
+        """Return the identity of the mask that a person made for an exposure."""
+        found = given_mask(session, name)
+        return {} if found is None else {"mask": session.identity(session.project.listed(found))}
 
     def prefetch(self, work: Work) -> None:
         prefetch_image(work)
 
     def run(self, work: Work) -> Outcome:
+        from icefloe.engine.picking import pick_exposure
         from icefloe.formats.star import write_star
         from icefloe.interop.relion_picks import picks_star
-        from icefloe.picking import pick_blobs
 
-        result = pick_blobs(
-            image_of(work),
-            pixel_size=pixel_size_of(work),
-            settings=work.session.settings.pick,
-            device=work.session.device,
-        )
-        numbers = result.numbers()
+        found = pick_exposure(work)
+        numbers = found.numbers
         star = Output(
             "picks",
             f"picks/{work.name}_picks.star",
             lambda path: write_star(path, picks_star(numbers)),
         )
-        return Outcome(numbers, (star,), tuple(result.flags))
+        outputs = (star,) if found.mask is None else (star, mask_output(work, found.mask))
+        return Outcome(numbers, outputs, found.flags)
 
 
 class ExtractStage:
@@ -163,7 +171,7 @@ class ExtractStage:
     version = 1
 
     def upstream(self, session: Session, kind: str) -> tuple[str, ...] | None:
-        if session.settings.pick.diameter is None:
+        if session.stages_off():
             return None
         return ("pick",) if session.settings.extract.ctf == "none" else ("pick", "ctf")
 

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import numpy as np
 
-from icefloe._types import AnyArray, FloatArray
+from icefloe._types import AnyArray, BoolArray, FloatArray
+from icefloe.engine.arrays import pixel_size_of
 from icefloe.engine.preview import micrograph_preview, write_png
 from icefloe.engine.stage import Output, Work
 from icefloe.errors import OutputError
+from icefloe.formats.atomic import output_directory
 
 __all__ = [
     "link_output",
+    "mask_output",
     "mrc_output",
     "picture_output",
     "preview_output",
@@ -52,6 +55,21 @@ def text_output(role: str, path: str, text: str) -> Output:
         write_text(target, text)
 
     return Output(role, path, write)
+
+
+def mask_output(work: Work, mask: BoolArray) -> Output:
+    """Return the junk mask that picking found, 1 where nothing is picked, over the whole field."""
+    shape = work.numbers["import"]["shape"]
+    if work.numbers["import"]["kind"] == "movie":
+        shape = work.numbers["motion"]["shape"]
+    pixel_size = pixel_size_of(work) * float(shape[0]) / mask.shape[0]
+
+    def write(target: Path) -> None:
+        from icefloe.formats.mrc import write_mrc
+
+        write_mrc(output_directory(target.parent) / target.name, mask.astype(np.int8), pixel_size)
+
+    return Output("mask", f"picks/masks_found/{work.name}_mask.mrc", write)
 
 
 def link_output(role: str, path: str, source: Path) -> Output:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from icefloe.project.sidecar import FileIdentity, Sidecar, plain_json, read_sidecar
 
@@ -14,11 +14,21 @@ if TYPE_CHECKING:
     from icefloe.engine.session import Session
     from icefloe.engine.stage import Stage
 
-__all__ = ["State", "Step", "fingerprint_of", "plan_exposure"]
+__all__ = ["State", "Step", "TakesFiles", "fingerprint_of", "plan_exposure"]
 
 # "failed": failed before with the same input and settings. "blocked": what it needs failed.
 # "todo": never run, or stale.
 State = Literal["done", "failed", "blocked", "todo"]
+# By stage the sidecar, and whether all its files are there.
+Recorded = Mapping[str, tuple[Sidecar | None, bool]]
+
+
+@runtime_checkable
+class TakesFiles(Protocol):
+    """A stage that uses files which people may put into the session for single exposures."""
+
+    def given(self, session: Session, name: str) -> Mapping[str, Any]:
+        """Return the identities of those that are there, by what they are; empty without any."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +74,7 @@ def plan_exposure(
     *,
     kind: str | None = None,
     retry_failed: bool = False,
+    recorded: Recorded | None = None,
 ) -> list[Step]:
     """Return the steps of one exposure in order.
 
@@ -82,8 +93,11 @@ def plan_exposure(
         it is unknown only the first step is returned.
     retry_failed
         Plan failed stages again.
+    recorded
+        The exposure's sidecars by stage, each with whether all its files are there, if that is
+        known already, as from `icefloe.project.index`; else they are read.
     """
-    first = _step(session, stages[0], name, (), {}, identity)
+    first = _step(session, stages[0], name, (), {}, identity, recorded)
     steps = [_retry(first) if retry_failed else first]
     if kind is None and steps[0].sidecar is not None and steps[0].state == "done":
         kind = str(steps[0].numbers.get("kind", "unknown"))
@@ -94,7 +108,7 @@ def plan_exposure(
         needs = stage.upstream(session, kind)
         if needs is None:
             continue
-        step = _step(session, stage, name, needs, known, None)
+        step = _step(session, stage, name, needs, known, None, recorded)
         if retry_failed:
             step = _retry(step)
         if any(known[n].state in ("failed", "blocked") for n in needs):
@@ -115,26 +129,36 @@ def _step(
     needs: tuple[str, ...],
     known: Mapping[str, Step],
     identity: FileIdentity | None,
+    recorded: Recorded | None,
 ) -> Step:
-    sidecar = read_sidecar(session.project.sidecar(name, stage.name))
+    complete: bool | None = None
+    if recorded is None:
+        sidecar = read_sidecar(session.project.sidecar(name, stage.name))
+    else:
+        sidecar, complete = recorded.get(stage.name, (None, False))
     if not needs and identity is None and sidecar is not None:
         identity = sidecar.input
     upstream = {n: known[n].fingerprint for n in needs}
     settings_hash = session.choices_hash(stage)
-    fingerprint = fingerprint_of(
-        {
-            "stage": stage.name,
-            "version": stage.version,
-            "settings": settings_hash,
-            "upstream": upstream,
-            # The path is left out: a session that is moved stays valid.
-            "input": [identity.size, identity.mtime_ns] if identity is not None else None,
-        }
-    )
+    content: dict[str, Any] = {
+        "stage": stage.name,
+        "version": stage.version,
+        "settings": settings_hash,
+        "upstream": upstream,
+        # The path is left out: a session that is moved stays valid.
+        "input": [identity.size, identity.mtime_ns] if identity is not None else None,
+    }
+    # What people put beside an exposure, such as a mask, counts from when it is there.
+    given = stage.given(session, name) if isinstance(stage, TakesFiles) else None
+    if given:
+        content["given"] = given
+    fingerprint = fingerprint_of(content)
     state: State = "todo"
     if sidecar is not None and sidecar.fingerprint == fingerprint:
         if sidecar.status == "failed":
             state = "failed"
-        elif all(session.project.locate(path).exists() for path in sidecar.files.values()):
-            state = "done"
+        else:
+            if complete is None:
+                complete = all(session.project.locate(p).exists() for p in sidecar.files.values())
+            state = "done" if complete else "todo"
     return Step(stage, state, settings_hash, fingerprint, upstream, sidecar)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from icefloe.ctf.settings import CtfSettings
+from icefloe.engine.alarms import AlarmSettings
+from icefloe.engine.facts import GroupSettings
+from icefloe.engine.pick_settings import PickSettings, migrated_pick
 from icefloe.errors import SettingsError
 from icefloe.extraction.settings import ExtractSettings
 from icefloe.motion.settings import MotionSettings
-from icefloe.picking.settings import BlobSettings
 
 __all__ = ["DataSettings", "OutputSettings", "SessionSettings"]
 
@@ -77,6 +80,12 @@ class DataSettings(BaseModel):
         pattern=r"^\S+$",
         description="Name for RELION's optics table.",
     )
+    shift_tolerance: float | None = Field(
+        default=None,
+        gt=0,
+        description="Movies whose beam shifts are nearer than this, in the unit of their metadata, "
+        "share an optics group; not set: found from the shifts themselves.",
+    )
 
     @model_validator(mode="after")
     def _one_dose(self) -> DataSettings:
@@ -117,12 +126,21 @@ class OutputSettings(BaseModel):
     unweighted: bool = Field(
         default=True, description="Also write the micrograph without dose weighting, NAME_noDW.mrc."
     )
+    min_free_gb: float = Field(
+        default=1.0,
+        ge=0,
+        description="Space that stays free on the session's disk, GB: a run ends before it is used "
+        "up, a live run waits until there is space; 0 does not look.",
+    )
 
 
 class SessionSettings(BaseModel):
     """Every setting of a session, one section a model."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    # 2: picking has a method, and a section for each.
+    SCHEMA: ClassVar[int] = 2
 
     data: DataSettings = Field(
         default=DataSettings(), description="The microscope, the camera, the exposures."
@@ -134,7 +152,30 @@ class SessionSettings(BaseModel):
         default=MotionSettings(), description="Motion correction (movies only)."
     )
     ctf: CtfSettings = Field(default=CtfSettings(), description="CTF estimation.")
-    pick: BlobSettings = Field(default=BlobSettings(), description="Particle picking.")
+    pick: PickSettings = Field(default=PickSettings(), description="Particle picking.")
     extract: ExtractSettings = Field(
         default=ExtractSettings(), description="Particle extraction; one box for all exposures."
     )
+    alarms: AlarmSettings = Field(
+        default=AlarmSettings(), description="When somebody is called during a live run."
+    )
+    group: tuple[GroupSettings, ...] = Field(
+        default=(),
+        description="Groups of movies with facts of their own, such as the gain of another day. "
+        "Each has a table with its name, its files and what differs from [data]:",
+    )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> SessionSettings:
+        names = [group.name for group in self.group]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise SettingsError(f"Two groups are called {twice[0]}", "a name of its own for each")
+        return self
+
+    @classmethod
+    def migrate(cls, content: Mapping[str, Any], schema: int) -> dict[str, Any]:
+        """Return what the content of an older file means today."""
+        if schema < 2:
+            return {**content, "pick": migrated_pick(content.get("pick", {}))}
+        return dict(content)

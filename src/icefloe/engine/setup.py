@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from icefloe.engine.settings import SessionSettings
-from icefloe.errors import ProjectError
+from icefloe.errors import ProjectError, SettingsError
 from icefloe.project import Project, read_settings, write_settings
 from icefloe.project.settings_file import build_settings
 
-__all__ = ["Changes", "change_settings", "open_or_create"]
+__all__ = ["Changes", "change_settings", "changed_settings", "open_or_create"]
 
 # New values by section and key.
 Changes = Mapping[str, Mapping[str, Any]]
 
 # Each of them gives the dose: whoever sets one means that the others no longer count.
 _DOSES = ("dose_per_frame", "total_dose", "dose_file")
-_FILES = ("gain", "defects", "dose_file")
+_FILES = {"data.gain", "data.defects", "data.dose_file", "pick.templates"}
 
 
 def open_or_create(
@@ -47,19 +47,51 @@ def open_or_create(
 def change_settings(
     project: Project, settings: SessionSettings, changes: Changes
 ) -> SessionSettings:
-    """Write `settings` with `changes` to the session's file, and return them.
+    """Write `settings` with `changes` to the session's file, and return them."""
+    changed = changed_settings(project, settings, changes)
+    write_settings(project.settings_file, changed)
+    return changed
 
-    Files inside the session are written relative to it, so that it can be moved.
+
+def changed_settings(
+    project: Project, settings: SessionSettings, changes: Changes
+) -> SessionSettings:
+    """Return `settings` with `changes`.
+
+    Files inside the session are named relative to it, so that it can be moved.
+
+    Raises
+    ------
+    SettingsError
+        A change is unknown or out of range.
     """
     content = settings.model_dump(mode="json")
     for section, entries in changes.items():
         target = content.setdefault(section, {})
+        if not isinstance(target, dict):
+            raise SettingsError(
+                f"[[{section}]] cannot be set by an option",
+                hint=f"Edit {project.settings_file}",
+            )
         for key, value in entries.items():
             if section == "data" and key in _DOSES:
                 target.update({other: None for other in _DOSES if other != key})
-            if section == "data" and key in _FILES and value:
+            if f"{section}.{key}" in _FILES and value:
                 value = project.listed(project.locate(value))
-            target[key] = value
-    changed = build_settings(SessionSettings, content, "These settings")
-    write_settings(project.settings_file, changed)
-    return changed
+            *inner, last = key.split(".")
+            place = target
+            for part in inner:
+                place = place.setdefault(part, {})
+            place[last] = value
+    _imply_method(content.get("pick"), changes.get("pick", {}))
+    return build_settings(SessionSettings, content, "These settings")
+
+
+def _imply_method(pick: Any, changes: Mapping[str, Any]) -> None:
+    """Choose the method that other changes mean where none is chosen."""
+    if not isinstance(pick, dict) or "method" in changes:
+        return
+    if changes.get("templates"):
+        pick["method"] = "template"
+    elif changes.get("diameter") and pick.get("method") == "none":
+        pick["method"] = "auto"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 if TYPE_CHECKING:
     from icefloe.engine.session import Session
+    from icefloe.project.sidecar import FileIdentity
 
 __all__ = ["Outcome", "Output", "Stage", "StopRunError", "Work"]
 
@@ -57,12 +58,15 @@ class Work:
         The movie or micrograph file.
     numbers
         By stage, what is known so far: from this run or from the sidecars.
+    identity
+        Which file that was before it was read; None if there was none.
     """
 
     session: Session
     name: str
     source: Path
     numbers: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    identity: FileIdentity | None = None
     _values: dict[str, Any] = field(default_factory=dict)
 
     def keep(self, key: str, value: object) -> None:

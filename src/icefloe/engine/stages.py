@@ -92,7 +92,7 @@ class MotionStage:
             "gain": session.identity(facts["gain"]),
             "defects": session.identity(facts["defects"]),
             "motion": session.settings.motion.model_dump(mode="json"),
-            "output": session.settings.output.model_dump(mode="json"),
+            "output": session.settings.output.model_dump(mode="json", exclude={"min_free_gb"}),
         }
 
     def prefetch(self, work: Work) -> None:

@@ -15,7 +15,7 @@ from icefloe._types import Tensor
 from icefloe.fourier.device import is_tensor, to_device
 from icefloe.optics import CtfParameters, wavelength
 
-__all__ = ["CtfPlanes", "correct_ctf"]
+__all__ = ["CtfPlanes", "correct_ctf", "signs"]
 
 
 class CtfPlanes:
@@ -64,29 +64,32 @@ class CtfPlanes:
         return np.sin(chi, out=chi)
 
 
-def correct_ctf(
-    windows: Tensor, parameters: Sequence[CtfParameters], planes: CtfPlanes, mode: str
-) -> Tensor:
-    """Return windows (n, box, box) times their CTF, or times its sign.
+def correct_ctf(windows: Tensor, transfer: Tensor) -> Tensor:
+    """Return windows with their transforms multiplied.
 
     Parameters
     ----------
     windows
         (n, box, box).
-    parameters
-        One for each window, or a single one for all.
-    planes
-        Of the same box.
-    mode
-        ``multiply`` or ``flip``.
+    transfer
+        (n, box, box // 2 + 1), or (1, ...) for all: `CtfPlanes` or their `signs`.
     """
-    from icefloe.fourier import irfft2, rfft2
+    shape = (int(windows.shape[-2]), int(windows.shape[-1]))
+    if is_tensor(windows):
+        from icefloe.fourier import irfft2, rfft2
 
-    ctf = planes(parameters)
-    if mode == "flip":
-        # Not sign(): a zero of the CTF would take the frequency away.
-        ctf = 1.0 - 2.0 * (ctf < 0)
-    return irfft2(rfft2(windows) * ctf, (int(windows.shape[-2]), int(windows.shape[-1])))
+        return irfft2(rfft2(windows) * transfer, shape)
+    import scipy.fft
+
+    # Few windows at a time, and many of these calls at once: no threads in each.
+    spectrum = scipy.fft.rfft2(windows)
+    spectrum *= transfer
+    return scipy.fft.irfft2(spectrum, s=shape, overwrite_x=True)
+
+
+def signs(ctf: Tensor) -> Tensor:
+    """Return 1 or -1 for CTFs; a zero counts as positive, or it would take the frequency away."""
+    return 1.0 - 2.0 * (ctf < 0) if is_tensor(ctf) else np.where(ctf < 0, -1, 1).astype(np.float32)
 
 
 def _coefficients(p: CtfParameters) -> tuple[float, float, float, float, float]:

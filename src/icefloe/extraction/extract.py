@@ -1,14 +1,16 @@
 """Windows around picks, as RELION's `relion_preprocess` defines them.
 
 The centre is the truncated coordinate, the window runs from ``centre - N/2`` to
-``centre + N/2 - 1``, what lies outside the micrograph repeats its border. Then follow Fourier
+``centre + N/2 - 1``, what lies outside the micrograph repeats its border (where the CTF is applied,
+it is the micrograph's mean to the CTF, and repeats the border of the result). Then follow Fourier
 cropping, dust removal, the plane through the background, normalisation and inversion. The fraction
 of a pixel that truncation loses is kept as an origin instead of being forgotten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,9 +20,9 @@ from numpy.typing import ArrayLike
 from icefloe._types import AnyArray, FloatArray, Tensor
 from icefloe.errors import InputError, MissingMetadataError, SettingsError
 from icefloe.extraction.box import binned_box, choose_box, choose_ctf_box
-from icefloe.extraction.ctf import CtfPlanes, correct_ctf
+from icefloe.extraction.ctf import CtfPlanes, correct_ctf, signs
 from icefloe.extraction.dust import remove_dust
-from icefloe.extraction.normalise import background_mask, normalise
+from icefloe.extraction.normalise import Background, normalise
 from icefloe.extraction.settings import ExtractSettings
 from icefloe.extraction.windows import (
     centre_crop,
@@ -28,15 +30,17 @@ from icefloe.extraction.windows import (
     cut,
     fourier_crop,
     numbers_yx,
+    repeat_border,
     which_fit,
 )
-from icefloe.fourier.device import to_device, to_numpy
+from icefloe.fourier.device import get_threads, to_device, to_numpy
 from icefloe.optics import CtfParameters
 
 __all__ = ["ParticleStack", "extract_particles"]
 
-# Windows that are worked on at a time, in pixels: 16 MB of single precision.
-_CHUNK = 4_000_000
+# Windows that are worked on at a time, in pixels: what stays in the cache of a core, and what keeps
+# an accelerator busy.
+_CHUNK, _CHUNK_DEVICE = 262_144, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -173,28 +177,32 @@ def extract_particles(
     centre_y = np.trunc(true_y[kept]).astype(np.intp)
     centre_x = np.trunc(true_x[kept]).astype(np.intp)
     parameters = _parameters(ctf, settings, len(true_y), kept)
-    planes = CtfPlanes(wide, pixel_size, device) if parameters else None
-
     finishers = [
         _Finisher(len(kept), *size, box * pixel_size, settings)
         for size in _sizes(settings, box, pixel_size)
     ]
     source = to_device(cleaned, device)
-    step = max(1, _CHUNK // wide**2)
-    for start in range(0, len(kept), step):
+    step = max(1, (_CHUNK if device == "cpu" else _CHUNK_DEVICE) // wide**2)
+    transfer = _Transfer(parameters, settings, wide, pixel_size, device) if parameters else None
+    # What lies outside is the mean to the CTF: a border repeated far out makes streaks, which it
+    # would spread over the particle.
+    fill = float(cleaned.mean(dtype=np.float64)) if transfer else None
+
+    def work(start: int) -> None:
         part = slice(start, min(start + step, len(kept)))
         cy, cx = centre_y[part], centre_x[part]
         # What needs no resampling is cut to where it stays.
         direct = finishers[0].images[part] if finishers[0].size == wide else None
-        windows = cut(source, cy, cx, wide, direct)
-        if planes is not None:
-            same = parameters if len(parameters) == 1 else parameters[part]
-            windows = correct_ctf(windows, same, planes, settings.ctf)
+        windows = cut(source, cy, cx, wide, fill=fill, out=direct)
+        if transfer is not None:
+            windows = repeat_border(correct_ctf(windows, transfer(part)), cy, cx, (ny, nx))
         if wide != box:
             windows = centre_crop(windows, box)
         # The larger one last: it may work in place.
         for finisher in finishers[::-1]:
             finisher.add(windows, part, list(zip(cy.tolist(), cx.tolist(), strict=True)))
+
+    _for_each(work, range(0, len(kept), step), get_threads() if device == "cpu" else 1)
     stack = ParticleStack(
         images=finishers[0].images,
         pixel_size=finishers[0].pixel_size,
@@ -250,6 +258,40 @@ def _parameters(
     return [ctf[i] for i in kept.tolist()]
 
 
+def _for_each(work: Callable[[int], None], starts: Sequence[int], threads: int) -> None:
+    """Call `work` for all; NumPy lets go of the interpreter in what takes time."""
+    if min(threads, len(starts)) < 2:
+        for start in starts:
+            work(start)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, starts):
+            pass
+
+
+class _Transfer:
+    """What the transforms of windows are multiplied by."""
+
+    def __init__(
+        self,
+        parameters: Sequence[CtfParameters],
+        settings: ExtractSettings,
+        wide: int,
+        pixel_size: float,
+        device: str,
+    ) -> None:
+        self._parameters, self._flips = parameters, settings.ctf == "flip"
+        self._planes = CtfPlanes(wide, pixel_size, device)
+        self._same = self._make(parameters) if len(parameters) == 1 else None
+
+    def __call__(self, part: slice) -> Tensor:
+        return self._make(self._parameters[part]) if self._same is None else self._same
+
+    def _make(self, parameters: Sequence[CtfParameters]) -> Tensor:
+        ctf = self._planes(parameters)
+        return signs(ctf) if self._flips else ctf
+
+
 class _Finisher:
     """Turns windows into the particles of one size."""
 
@@ -258,29 +300,31 @@ class _Finisher:
     ) -> None:
         self.size, self.pixel_size, self._settings = size, pixel_size, settings
         self.images = np.empty((n, size, size), dtype=np.float32)
-        self._flat = self._dust = 0
+        # By the first particle of each part, since parts are worked on at the same time.
+        self._flat: dict[int, int] = {}
+        self._dust: dict[int, int] = {}
         radius = 0.5 * (settings.background_diameter or 0.75 * width) / pixel_size
         self._cleans = settings.white_dust is not None or settings.black_dust is not None
         used = settings.normalise or self._cleans
-        self._mask = background_mask(size, radius) if used else None
+        self._background = Background(size, radius) if used else None
 
     def add(self, windows: Tensor, part: slice, places: list[tuple[int, int]]) -> None:
         """Fill the images `part` from windows (n, box, box), which may be changed in place."""
         choice = self._settings
         images = fourier_crop(windows, self.size)
-        if self._cleans and self._mask is not None:
+        if self._cleans and self._background is not None:
             host, count = remove_dust(
                 to_numpy(images),
-                self._mask,
+                self._background.mask,
                 places,
                 white=choice.white_dust,
                 black=choice.black_dust,
             )
-            self._dust += count
+            self._dust[part.start] = count
             images = host if isinstance(images, np.ndarray) else images.new_tensor(host)
-        if choice.normalise and self._mask is not None:
-            images, flat = normalise(images, self._mask, invert=choice.invert)
-            self._flat += flat
+        if choice.normalise and self._background is not None:
+            images, flat = normalise(images, self._background, invert=choice.invert)
+            self._flat[part.start] = flat
         elif choice.invert:
             images = -images
         target, host = self.images[part], to_numpy(images)
@@ -290,8 +334,8 @@ class _Finisher:
     def flags(self) -> tuple[str, ...]:
         """Return what there is to say."""
         flags: tuple[str, ...] = ()
-        if self._dust:
-            flags += (f"{self._dust} pixels of dust replaced",)
-        if self._flat:
-            flags += (f"{self._flat} particles have no variation and were not normalised",)
+        if dust := sum(self._dust.values()):
+            flags += (f"{dust} pixels of dust replaced",)
+        if flat := sum(self._flat.values()):
+            flags += (f"{flat} particles have no variation and were not normalised",)
         return flags

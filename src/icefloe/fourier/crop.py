@@ -8,12 +8,16 @@ is resampled exactly.
 from __future__ import annotations
 
 import numpy as np
+import scipy.fft
 
-from icefloe._types import Tensor
-from icefloe.fourier.device import is_tensor
+from icefloe._types import FloatArray, Tensor
+from icefloe.fourier.device import get_threads, is_tensor
 from icefloe.fourier.transforms import irfft2, rfft2
 
 __all__ = ["crop_rfft", "resize"]
+
+# Rows transformed at a time: what a processor's cache holds.
+_ROWS = 128
 
 
 def crop_rfft(spectrum: Tensor, shape: tuple[int, int], new_shape: tuple[int, int]) -> Tensor:
@@ -46,7 +50,32 @@ def resize(image: Tensor, new_shape: tuple[int, int]) -> Tensor:
     shape = (int(image.shape[-2]), int(image.shape[-1]))
     if shape == tuple(new_shape):
         return image
+    if not is_tensor(image) and image.ndim == 2 and new_shape[0] < shape[0]:
+        return _shrink(np.asarray(image), new_shape)
     return irfft2(crop_rfft(rfft2(image), shape, new_shape), new_shape)
+
+
+def _shrink(image: FloatArray, new_shape: tuple[int, int]) -> FloatArray:
+    """Return a resized image whose rows are cropped before its columns are transformed.
+
+    The same as `resize` with some half of its time: columns that are cropped are not transformed.
+    """
+    (ny, nx), (my, mx) = image.shape, new_shape
+    array = image if image.dtype == np.float64 else image.astype(np.float32, copy=False)
+    half = np.empty((ny, mx // 2 + 1), np.complex128 if array.dtype == np.float64 else np.complex64)
+    for y in range(0, ny, _ROWS):
+        part = scipy.fft.rfft(array[y : y + _ROWS], axis=1, workers=get_threads())
+        if mx >= nx:
+            half[y : y + _ROWS] = _resize_columns(part, nx, mx)
+            continue
+        half[y : y + _ROWS] = part[:, : mx // 2 + 1]
+        if mx % 2 == 0:
+            # -M/2 joins +M/2; of a real row it is the conjugate.
+            half[y : y + _ROWS, -1] *= 2
+            half[y : y + _ROWS, -1].imag = 0
+    spectrum = scipy.fft.fft(half, axis=0, overwrite_x=True, workers=get_threads())
+    scaled = _resize_rows(spectrum, ny, my) * np.float32((my * mx) / (ny * nx))
+    return np.asarray(irfft2(scaled, new_shape))
 
 
 def _zeros(like: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -7,7 +7,7 @@ that the table alone turns y round; no other flip is needed for the same microgr
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from icefloe.errors import InputError, MissingMetadataError
 from icefloe.formats.coordinates import Coordinates
 from icefloe.formats.cryosparc import read_cs, write_cs
 
-__all__ = ["read_cryosparc", "write_cryosparc"]
+__all__ = ["micrograph_fields", "read_cryosparc", "uid", "write_cryosparc"]
 
 _PATH, _SHAPE = "location/micrograph_path", "location/micrograph_shape"
 _X, _Y = "location/center_x_frac", "location/center_y_frac"
@@ -88,15 +88,12 @@ def write_cryosparc(
         ny, nx = shapes[name]
         n = len(place)
         score = np.zeros(n) if place.score is None else place.score
+        size = np.tile(np.array([ny, nx], dtype=np.uint32), (n, 1))
+        listed = [names.get(name, name)] * n
         parts.append(
             {
-                "uid": np.array([_uid(f"{name}:{i}") for i in range(n)], dtype=np.uint64),
-                "location/micrograph_uid": np.full(n, _uid(name), dtype=np.uint64),
-                "location/exp_group_id": np.zeros(n, dtype=np.uint32),
-                _PATH: np.full(n, names.get(name, name), dtype=object),
-                _SHAPE: np.tile(np.array([ny, nx], dtype=np.uint32), (n, 1)),
-                _X: (place.x / nx).astype(np.float32),
-                _Y: (1 - place.y / ny).astype(np.float32),
+                "uid": np.array([uid(f"{name}:{i}") for i in range(n)], dtype=np.uint64),
+                **micrograph_fields([name] * n, listed, size, place.y, place.x),
                 _SCORE: score.astype(np.float32),
                 _POWER: np.zeros(n, dtype=np.float32),
                 "pick_stats/template_idx": np.zeros(n, dtype=np.uint32),
@@ -108,5 +105,35 @@ def write_cryosparc(
     write_cs(path, {name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
 
 
-def _uid(text: str) -> int:
+def micrograph_fields(
+    names: Sequence[str],
+    listed: Sequence[str],
+    shapes: NDArray[np.uint32],
+    y: NDArray[np.float64],
+    x: NDArray[np.float64],
+) -> dict[str, NDArray[Any]]:
+    """Return the ``location`` fields.
+
+    Parameters
+    ----------
+    names, listed
+        (n,) what identifies each one's micrograph, and how cryoSPARC is to find it.
+    shapes
+        (n, 2), (ny, nx) of the micrographs.
+    y, x
+        (n,) pixels.
+    """
+    numbers = {name: uid(name) for name in set(names)}
+    return {
+        "location/micrograph_uid": np.array([numbers[name] for name in names], dtype=np.uint64),
+        "location/exp_group_id": np.zeros(len(names), dtype=np.uint32),
+        _PATH: np.array(listed, dtype=object),
+        _SHAPE: shapes,
+        _X: (x / shapes[:, 1]).astype(np.float32),
+        _Y: (1 - y / shapes[:, 0]).astype(np.float32),
+    }
+
+
+def uid(text: str) -> int:
+    """Return a number of 64 bits that is always the same for the same text."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")

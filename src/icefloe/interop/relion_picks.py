@@ -53,7 +53,8 @@ def picks_star(numbers: Mapping[str, Any]) -> dict[str, StarTable]:
     Parameters
     ----------
     numbers
-        Of `Picks.numbers()`: lists y, x and score.
+        Of `Picks.numbers()`: lists y, x and score; psi (degrees, RELION's) and template (from 1)
+        if templates were matched, else both are written as 0.
     """
     from icefloe.formats.star import StarTable
 
@@ -62,8 +63,8 @@ def picks_star(numbers: Mapping[str, Any]) -> dict[str, StarTable]:
         "rlnCoordinateX": np.asarray(numbers["x"], dtype=np.float64),
         "rlnCoordinateY": np.asarray(numbers["y"], dtype=np.float64),
         "rlnAutopickFigureOfMerit": np.asarray(numbers["score"], dtype=np.float64),
-        "rlnClassNumber": np.zeros(n, dtype=np.int64),
-        "rlnAnglePsi": np.zeros(n, dtype=np.float64),
+        "rlnClassNumber": np.asarray(numbers.get("template", np.zeros(n)), dtype=np.int64),
+        "rlnAnglePsi": np.asarray(numbers.get("psi", np.zeros(n)), dtype=np.float64),
     }
     return {"": StarTable(columns)}
 

@@ -5,8 +5,8 @@ Paths are relative to the session's directory, from which RELION is started, or 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from icefloe.errors import ProjectError
 from icefloe.formats.mrc import write_mrc
 from icefloe.formats.star import StarTable, write_star
 from icefloe.interop.optics import OpticsGroup
+from icefloe.interop.optics_numbers import OpticsNumbers
 from icefloe.interop.own_directory import replaced_directory
 from icefloe.interop.relion_ctf import micrographs_ctf
 from icefloe.interop.relion_motion import corrected_micrographs, motion_star
@@ -27,7 +28,7 @@ from icefloe.interop.relion_particles import (
     particle_columns,
     particles_star,
 )
-from icefloe.interop.relion_picks import picks_list
+from icefloe.interop.relion_picks import picks_list, read_picks
 from icefloe.interop.relion_rejected import rejected_micrographs
 from icefloe.project import ExposureRecord, Project, load_records
 
@@ -55,7 +56,13 @@ class Exported:
     notes: list[str] = field(default_factory=list)
 
 
-def export_relion(project: Project, data: Mapping[str, Any], *, absolute: bool = False) -> Exported:
+def export_relion(
+    project: Project,
+    data: Mapping[str, Any],
+    *,
+    absolute: bool = False,
+    data_of: Callable[[str], Mapping[str, Any]] | None = None,
+) -> Exported:
     """Write ``relion/`` anew from what the stages recorded.
 
     In a curated session only accepted exposures are in the lists; those that were rejected have a
@@ -67,6 +74,8 @@ def export_relion(project: Project, data: Mapping[str, Any], *, absolute: bool =
         The session.
     data
         The settings of its section [data].
+    data_of
+        Returns these settings as they hold for one exposure, where groups have their own.
     absolute
         Write absolute paths instead of ones relative to the session.
 
@@ -79,7 +88,7 @@ def export_relion(project: Project, data: Mapping[str, Any], *, absolute: bool =
     """
     records = load_records(project)
     curation = load_curation(project, [figures_only(record) for record in records])
-    export = _Export(project, data, absolute, records, curation)
+    export = _Export(project, data, absolute, records, curation, data_of)
     if not export.micrographs:
         if export.rejected:
             raise ProjectError(
@@ -104,9 +113,15 @@ class _Export:
         absolute: bool,
         records: Sequence[ExposureRecord],
         curation: Curation | None = None,
+        data_of: Callable[[str], Mapping[str, Any]] | None = None,
     ) -> None:
         self.project, self.data, self.absolute = project, data, absolute
+        self.data_of = data_of if data_of is not None else lambda _: data
+        self._gains: dict[tuple[Any, ...], str] = {}
         self.micrographs = [r for r in records if self._image(r) is not None]
+        self.optics = OpticsNumbers(
+            project, self.micrographs, self.data_of, data.get("shift_tolerance")
+        )
         self.rejected: list[ExposureRecord] = []
         self.unfinished = 0
         if curation is not None:
@@ -116,9 +131,8 @@ class _Export:
             self.micrographs = [r for r in self.micrographs if state[r.name] == "accepted"]
         self.curation = curation
         self.groups: dict[str, OpticsGroup] = {}  # by exposure
-        self._known: dict[tuple[float, ...], int] = {}
         for record in self.micrographs:
-            self.groups[record.name] = self._group(record)
+            self.groups[record.name] = self.optics.group(record)
         self.exported = Exported()
 
     def write(self, directory: Path) -> Exported:
@@ -131,6 +145,11 @@ class _Export:
         # The same particles, binned for 2D classification, where the session made them.
         self._write_particles("particles_small")
         self._write_rejected()
+        self.optics.save()
+        if self.optics.shift_count > 1:
+            self.exported.notes.append(
+                f"{self.optics.shift_count} groups of beam shifts, each an optics group"
+            )
         missing = [r.name for r in self.micrographs if r.ctf is None]
         if missing:
             shown = ", ".join(missing[:10]) + (", ..." if len(missing) > 10 else "")
@@ -186,7 +205,7 @@ class _Export:
             return
         rows, groups = [], {}
         for record in self.rejected:
-            group = self._group(record)
+            group = self.optics.group(record)
             groups[group.number] = group
             image = self._path(record.file("ctf", "diagnostic"))
             more = {
@@ -217,8 +236,8 @@ class _Export:
         blocks = motion_star(
             numbers,
             movie_name=self._listed(self.project.listed(record.source)),
-            gain_name=self._gain(numbers, divides=is_eer),
-            defect_name=self._path(self._located("defects")),
+            gain_name=self._gain(record, divides=is_eer),
+            defect_name=self._path(self._located(record, "defects")),
             eer=eer,
         )
         path = self._directory / "motion" / f"{record.name}.star"
@@ -275,6 +294,7 @@ class _Export:
                     micrograph_name=str(self._path(self._image(record))),
                     optics_group=group.number,
                     score=np.asarray(record.numbers["pick"]["score"], dtype=np.float64),
+                    extra=self._pick_columns(record),
                     ctf=ctf_row(record.ctf),
                     local=record.ctf.get("local"),
                 )
@@ -296,6 +316,16 @@ class _Export:
         )
         self._star(f"{role}.star", blocks)
 
+    def _pick_columns(self, record: ExposureRecord) -> dict[str, Any]:
+        """Return what the picker wrote of each pick beside place and score: class, angle."""
+        path = record.file("pick", "picks")
+        if path is None:
+            return {}
+        found = read_picks(path)
+        if len(found.y) != len(record.numbers["pick"]["y"]):  # somebody changed the file
+            return {}
+        return {k: v for k, v in found.columns.items() if k != "rlnAutopickFigureOfMerit"}
+
     def _star(self, name: str, blocks: dict[str, StarTable]) -> None:
         write_star(self._directory / name, blocks)
         main = next(b for k, b in blocks.items() if k != "optics")
@@ -303,31 +333,6 @@ class _Export:
 
     def _image(self, record: ExposureRecord) -> Path | None:
         return record.file("motion" if record.kind == "movie" else "import", "micrograph")
-
-    def _group(self, record: ExposureRecord) -> OpticsGroup:
-        """Return the record's optics group, a new one if its optics are new."""
-        imported, motion = record.numbers["import"], record.numbers.get("motion", {})
-        ctf = record.numbers.get("ctf", self.data)
-        original = float(motion.get("movie_pixel_size", imported["pixel_size"]))
-        optics = OpticsGroup(
-            voltage=float(ctf["voltage"]),
-            cs=float(ctf["cs"]),
-            amplitude_contrast=float(ctf["amplitude_contrast"]),
-            original_pixel_size=original,
-            micrograph_pixel_size=float(motion.get("pixel_size", original)),
-            number=0,
-            name="",
-        )
-        key = (
-            optics.voltage,
-            optics.cs,
-            optics.amplitude_contrast,
-            optics.original_pixel_size,
-            optics.micrograph_pixel_size,
-        )
-        number = self._known.setdefault(key, len(self._known) + 1)
-        name = str(self.data["optics_group"])
-        return replace(optics, number=number, name=name if number == 1 else f"{name}_{number}")
 
     def _all_groups(self) -> list[OpticsGroup]:
         unique = {g.number: g for g in self.groups.values()}
@@ -343,23 +348,30 @@ class _Export:
     def _listed(self, listed: str) -> str:
         return str(self.project.locate(listed)) if self.absolute else listed
 
-    def _located(self, key: str) -> Path | None:
-        listed = self.data.get(key)
+    def _located(self, record: ExposureRecord, key: str) -> Path | None:
+        listed = self.data_of(record.name).get(key)
         return self.project.locate(str(listed)) if listed else None
 
-    def _gain(self, numbers: Mapping[str, Any], *, divides: bool) -> str | None:
+    def _gain(self, record: ExposureRecord, *, divides: bool) -> str | None:
         """Write the gain as polishing needs it: turned, and of the movie's size."""
-        path = self._located("gain")
+        path = self._located(record, "gain")
         if path is None:
             return None
         from icefloe.formats.gain import fit_gain, orient_gain, read_gain
 
+        numbers, data = record.numbers["motion"], self.data_of(record.name)
         ny, nx = (int(n) for n in numbers["movie_shape"])
-        name = f"gain_{nx}x{ny}{'_eer' if divides else ''}.mrc"
+        key = (path, data["gain_rotate"], data["gain_flip"], ny, nx, divides)
+        if key not in self._gains:
+            # Groups of movies may have a gain each.
+            alike = sum(other[3:] == key[3:] for other in self._gains)
+            number = f"_{alike + 1}" if alike else ""
+            self._gains[key] = f"gain_{nx}x{ny}{'_eer' if divides else ''}{number}.mrc"
+        name = self._gains[key]
         target = self._directory / name
         if not target.exists():
             gain = read_gain(path, for_eer=divides)
-            turned = orient_gain(gain, self.data["gain_rotate"], self.data["gain_flip"])
+            turned = orient_gain(gain, data["gain_rotate"], data["gain_flip"])
             fitted, _ = fit_gain(turned, (ny, nx))
             if divides:  # RELION divides by an MRC gain of an EER movie; 0 marks a defect
                 fitted = np.divide(1, fitted, out=np.zeros_like(fitted), where=fitted != 0)

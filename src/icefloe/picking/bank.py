@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import ArrayLike
-from scipy.ndimage import affine_transform, map_coordinates
+from scipy.ndimage import map_coordinates
 
 from icefloe._types import FloatArray
 from icefloe.errors import InputError, MissingMetadataError
-from icefloe.fourier import resize
+from icefloe.fourier import apply_filter, resize
 
-__all__ = ["TemplateBank", "even_directions", "project_volume", "radial_average", "template_bank"]
+__all__ = ["TemplateBank", "radial_average", "template_bank"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,9 @@ class TemplateBank:
         Whether the images must be turned in the plane; not where they are round.
     flags
         What was done to what was given.
+    numbers
+        Of the images, from 1, in what was given, of which some may have been left out; empty for
+        1, 2, ..., k.
     """
 
     images: FloatArray
@@ -38,6 +41,7 @@ class TemplateBank:
     diameter: float
     turns: bool = True
     flags: tuple[str, ...] = ()
+    numbers: tuple[int, ...] = ()
 
     def scaled(self, pixel_size: float, reach: float) -> TemplateBank:
         """Return the bank at another pixel size, `reach` A from the centre to the rim."""
@@ -46,15 +50,23 @@ class TemplateBank:
         step = np.arange(-half, half + 1) * ratio
         middle = self.images.shape[1] // 2
         y, x = np.meshgrid(step + middle, step + middle, indexing="ij")
+        n = self.images.shape[1]
+        # The micrograph was reduced by cropping its transform and holds nothing beyond the limit of
+        # its pixels: neither must a template, where it would come back as coarser detail.
+        keep = None
+        if ratio > 1:
+            k = np.hypot(np.fft.fftfreq(n)[:, None], np.fft.rfftfreq(n))
+            keep = np.clip((0.5 / ratio - k) / (0.1 / ratio) + 0.5, 0, 1).astype(np.float32)
         out = []
         for image in self.images:
-            # Coarser pixels hold no finer detail: take it out first, by Fourier cropping.
             values, scale = image.astype(np.float32), 1.0
-            if ratio > 1.3:
-                n = max(8, 2 * round(0.5 * len(image) / ratio * 1.3))
-                values = np.asarray(resize(image, (n, n)))
-                scale = n / len(image)
-            out.append(map_coordinates(values, [y * scale, x * scale], order=1, mode="nearest"))
+            if keep is not None:
+                values = np.asarray(apply_filter(values, keep))
+            if ratio > 4:
+                m = 2 * round(n / ratio) + 1
+                values = np.asarray(resize(values, (m, m)))
+                scale = m / n
+            out.append(map_coordinates(values, [y * scale, x * scale], order=3, mode="nearest"))
         return replace(self, images=np.stack(out).astype(np.float32), pixel_size=float(pixel_size))
 
 
@@ -64,6 +76,7 @@ def template_bank(
     pixel_size: float,
     diameter: float | None = None,
     contrast: str = "auto",
+    numbers: Sequence[int] | None = None,
 ) -> TemplateBank:
     """Return a bank from class averages or other images of the particle.
 
@@ -77,11 +90,13 @@ def template_bank(
         Of the particle, A; found from the images if it is not given.
     contrast
         ``bright`` or ``dark`` particles; ``auto`` compares middle and rim.
+    numbers
+        By which picks name the images; 1, 2, ..., k by default.
 
     Raises
     ------
     InputError
-        Not square images, or all of them constant or not finite.
+        Not square images, all of them constant or not finite, or too small for the diameter.
     MissingMetadataError
         No positive pixel size.
     """
@@ -95,29 +110,61 @@ def template_bank(
         raise MissingMetadataError(
             f"The templates' pixel size is {pixel_size}", "A", "Give --template-pixel-size"
         )
-    useful = np.isfinite(stack).all(axis=(1, 2))
-    useful &= np.ptp(np.where(np.isfinite(stack), stack, 0), axis=(1, 2)) > 0
+    finite = np.asarray(np.isfinite(stack).all(axis=(1, 2)))
+    useful = finite & (np.ptp(np.where(finite[:, None, None], stack, 0), axis=(1, 2)) > 0)
     flags: tuple[str, ...] = ()
+    if not useful.any():
+        why = "hold NaN or infinite pixels" if not finite.all() else "are empty"
+        raise InputError(f"All {len(stack)} templates {why}", "images with contrast")
     if not useful.all():
         flags += (f"{int((~useful).sum())} of {len(stack)} templates are empty and left out",)
-        stack = stack[useful]
-    if not len(stack):
-        raise InputError("All templates are empty", "images with contrast")
+    given = range(1, len(stack) + 1) if numbers is None else numbers
+    kept = tuple(int(number) for number, use in zip(given, useful, strict=True) if use)
+    stack = stack[useful]
+    size = pixel_size * stack.shape[1]
+    if diameter is not None and not 0.8 * diameter < size:
+        raise InputError(
+            f"Templates of {stack.shape[1]} pixels of {pixel_size:g} A show {size:.0f} A, and the "
+            f"particle's diameter is {diameter:g} A",
+            "images of the whole particle",
+            "Check the diameter and --template-pixel-size",
+        )
     if stack.shape[1] % 2 == 0:
         # The centre of an even box is the pixel N/2: a further row and column put it in the middle.
         stack = np.pad(stack, ((0, 0), (0, 1), (0, 1)), mode="edge")
     half = stack.shape[1] // 2
     y, x = np.mgrid[-half : half + 1, -half : half + 1]
     r = np.hypot(y, x)
-    rim = (r > 0.85 * half) & (r <= half)
-    stack = stack - stack[:, rim].mean(axis=1)[:, None, None]
+    stack = np.stack([_on_flat_ground(image, r) for image in stack])
     if contrast == "dark" or (contrast == "auto" and float(stack[:, r < 0.5 * half].sum()) < 0):
         stack = -stack
         if contrast == "auto":
             flags += ("templates are dark on bright and were inverted",)
     if diameter is None:
         diameter = 2 * pixel_size * _extent(radial_average(stack.mean(axis=0))[half, half:])
-    return TemplateBank(stack, float(pixel_size), float(diameter), True, flags)
+    return TemplateBank(stack, float(pixel_size), float(diameter), True, flags, kept)
+
+
+def _on_flat_ground(image: FloatArray, r: FloatArray) -> FloatArray:
+    """Return an image whose rim is 0, without the step at the edge of a round mask, if it has one.
+
+    Class averages come with a mask, outside which all pixels are equal, and often at another level
+    than the ice inside: turned into a template, that step would be its strongest feature.
+    """
+    half = len(image) // 2
+    flat = image - np.median(image[(r > 0.85 * half) & (r <= half)])
+    corner = image[r > 1.2 * half]
+    if np.ptp(corner) > 1e-4 * np.ptp(image):
+        return np.asarray(flat, dtype=np.float32)
+    unlike = np.abs(image - np.median(corner)) > 1e-4 * np.ptp(image)
+    edge = min(float(half), float(r[unlike].max()))
+    ground = float(np.median(image[(r > 0.8 * edge) & (r <= 0.92 * edge)]))
+    step = abs(ground - float(np.median(corner)))
+    # A noise-free particle ends in equal pixels too; what lies inside its edge is particle.
+    if step > 0.3 * float(np.abs(image - ground)[r < 0.5 * edge].max()):
+        return np.asarray(flat, dtype=np.float32)
+    flat = (image - ground) * np.clip((edge - r) / (0.08 * edge), 0, 1)
+    return np.asarray(flat, dtype=np.float32)
 
 
 def _extent(profile: FloatArray) -> float:
@@ -141,46 +188,3 @@ def radial_average(image: FloatArray) -> FloatArray:
     weight += np.bincount(below[inside] + 1, part[inside], size)
     profile = total[: half + 1] / weight[: half + 1]
     return np.asarray(np.interp(r, np.arange(half + 1), profile), dtype=np.float32)
-
-
-def even_directions(n: int) -> FloatArray:
-    """Return (n, 2) polar and azimuthal angles, degrees, spread evenly over half a sphere.
-
-    A Fibonacci lattice. The other half holds the mirror images of the same projections.
-    """
-    i = np.arange(n) + 0.5
-    polar = np.degrees(np.arccos(1 - i / n))
-    azimuth = (i * 180.0 * (3 - 5**0.5)) % 360
-    return np.stack([polar, azimuth], axis=1)
-
-
-def project_volume(volume: FloatArray, directions: ArrayLike) -> FloatArray:
-    """Return (2 k, n, n) projections of an (n, n, n) map, and their mirror images.
-
-    Parameters
-    ----------
-    volume
-        (z, y, x).
-    directions
-        (k, 2): polar and azimuthal angle, degrees, such as `even_directions` gives.
-
-    Raises
-    ------
-    InputError
-        Not a cube.
-    """
-    cube = np.asarray(volume, dtype=np.float32)
-    if cube.ndim != 3 or len(set(cube.shape)) != 1:
-        raise InputError(f"The map has the shape {np.shape(volume)}", "a cube")
-    middle = np.full(3, cube.shape[0] // 2, dtype=np.float64)
-    out = []
-    for polar, azimuth in np.asarray(directions, dtype=np.float64):
-        c, s = np.cos(np.radians(polar)), np.sin(np.radians(polar))
-        d, t = np.cos(np.radians(azimuth)), np.sin(np.radians(azimuth))
-        # Rows are the new axes (z, y, x) in the old ones.
-        axes = np.array([[c, s * t, s * d], [0, d, -t], [-s, c * t, c * d]])
-        turned = affine_transform(cube, axes.T, offset=middle - axes.T @ middle, order=1)
-        image = turned.sum(axis=0)
-        out.append(image)
-        out.append(np.roll(image[:, ::-1], 1 - cube.shape[0] % 2, axis=1))
-    return np.stack(out)

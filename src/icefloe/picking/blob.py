@@ -1,4 +1,4 @@
-"""Particles as blobs: correlation with balls and hollow balls in an evenly lit image.
+"""Particles as blobs: correlation with balls, hollow balls or ellipsoids in an evenly lit image.
 
 A micrograph is reduced to some 16 pixels a particle and divided by its local standard deviation.
 Templates of one or two shapes and several sizes are correlated with it; for each the heights of
@@ -6,13 +6,16 @@ all local maxima are split into noise and particles (`threshold.split_scores`), 
 whose particles stand out furthest is taken. So nobody has to know whether a particle looks hollow
 at this defocus, or by how much its dense core is smaller than its longest diameter.
 
+Laplacians and differences of Gaussians are there to be compared with other programs' pickers; they
+go through the same steps in place of the templates.
+
 The correlation is that of Roseman (2003), Ultramicroscopy 94, 225, with the local variance taken
 over a wider neighbourhood than the mask; `docs/picking.md` has the comparison that led here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +27,8 @@ from icefloe.kernels.peaks import find_peaks
 from icefloe.picking.normalise import SearchImage, clean_image, padded_border, search_image
 from icefloe.picking.result import Picks
 from icefloe.picking.settings import BlobSettings
-from icefloe.picking.templates import blob_template
-from icefloe.picking.threshold import ScoreSplit, split_scores
+from icefloe.picking.templates import blob_template, ellipse_template, scale_template
+from icefloe.picking.threshold import ScoreSplit, part_scores, split_scores
 
 __all__ = ["allowed_area", "contrast_map", "pick_blobs", "standardise"]
 
@@ -37,6 +40,8 @@ _SIZE_STEP = 1.25
 _PEAK_SPACING = 0.45
 # Sigma, in diameters, of the Gaussian that sums up a particle's contrast.
 _CONTRAST_BLUR = 0.25
+# Step, degrees, of the angles at which an ellipse is looked for.
+_ANGLE_STEP = 15.0
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class _Response:
     score: FloatArray  # (ny, nx), standard deviations
     size: FloatArray  # (ny, nx), index of the size that fits best
     sizes: tuple[float, ...]  # A
+    angle: FloatArray | None = None  # (ny, nx), degrees, of an ellipse's long axis
 
 
 def pick_blobs(
@@ -56,7 +62,7 @@ def pick_blobs(
     settings: BlobSettings | None = None,
     device: str = "cpu",
 ) -> Picks:
-    """Find particles that look like discs or rings.
+    """Find particles that look like discs, rings or ellipses.
 
     Parameters
     ----------
@@ -97,11 +103,10 @@ def pick_blobs(
     # Noise must be counted the same way whatever distance the user wants between picks.
     spacing = _PEAK_SPACING * low / pixel
 
-    shapes = ("disc", "ring") if settings.shape == "auto" else (settings.shape,)
     spectrum = rfft2(search.even)
     responses = [
-        _respond(search, spectrum, shape, apparent, (low, high), pixel, allowed, device)
-        for shape in shapes
+        _respond(search, spectrum, settings, shape, apparent, (low, high), pixel, allowed, device)
+        for shape in _shapes(settings)
         for apparent in _APPARENT
     ]
     best, split = _clearest(responses, allowed, spacing)
@@ -114,7 +119,15 @@ def pick_blobs(
             best, split = _clearest(responses, allowed, spacing)
     threshold = split.threshold if settings.threshold is None else settings.threshold
     if settings.threshold is None and not split.clear:
-        flags += ("particles do not stand out from the noise; only the strongest were kept",)
+        if settings.method == "template":
+            flags += ("particles do not stand out from the noise; only the strongest were kept",)
+        else:
+            # Responses so smooth have few peaks between particles to tell the noise from.
+            threshold = part_scores(find_peaks(best.score, spacing, 0.0, allowed)[1])
+            flags += (
+                f"noise cannot be told from particles with {settings.method}: the threshold is "
+                "where the scores part best",
+            )
     positions, scores = find_peaks(
         best.score, settings.min_distance * low / pixel, threshold, allowed
     )
@@ -137,7 +150,15 @@ def pick_blobs(
         shape=best.shape,
         shape_yx=(int(cleaned.shape[0]), int(cleaned.shape[1])),
         flags=flags,
+        # RELION's angle turns from +x towards -y of its images, whose y points down.
+        psi=None if best.angle is None else -best.angle[index[:, 0], index[:, 1]].astype(float),
     )
+
+
+def _shapes(settings: BlobSettings) -> tuple[str, ...]:
+    if settings.method != "template":
+        return ("disc",)
+    return ("disc", "ring") if settings.shape == "auto" else (settings.shape,)
 
 
 def _diameters(
@@ -188,6 +209,7 @@ def allowed_area(
 def _respond(
     search: SearchImage,
     spectrum: Tensor,
+    settings: BlobSettings,
     shape: str,
     apparent: float,
     diameters: tuple[float, float],
@@ -200,13 +222,55 @@ def _respond(
     steps = 1 + int(np.ceil(np.log(high / low) / np.log(_SIZE_STEP) - 1e-9))
     sizes = tuple(float(s) for s in apparent * np.geomspace(low, high, steps))
     size = (int(search.even.shape[0]), int(search.even.shape[1]))
+
+    def response(template: FloatArray) -> FloatArray:
+        found = irfft2(spectrum * to_device(template, device), size)
+        return np.asarray(to_numpy(search.crop(found)))
+
+    if shape == "ellipse":
+        return _respond_ellipse(response, settings, sizes, pixel, size, allowed)
     maps = []
     for diameter in sizes:
-        template = to_device(blob_template(diameter / pixel, shape, size), device)
-        response = to_numpy(search.crop(irfft2(spectrum * template, size)))
-        maps.append(standardise(response, allowed))
+        if settings.method == "template":
+            template = blob_template(diameter / pixel, shape, size)
+        else:
+            template = scale_template(diameter / pixel, settings.method, size)
+        maps.append(standardise(response(template), allowed))
+    if len(maps) == 1:
+        return _Response(shape, maps[0], np.zeros(maps[0].shape, np.int8), sizes)
     stack = np.stack(maps)
     return _Response(shape, stack.max(axis=0), stack.argmax(axis=0).astype(np.int8), sizes)
+
+
+def _respond_ellipse(
+    response: Callable[[FloatArray], FloatArray],
+    settings: BlobSettings,
+    sizes: tuple[float, ...],
+    pixel: float,
+    size: tuple[int, int],
+    allowed: BoolArray,
+) -> _Response:
+    """Correlate with ellipses of all sizes at all angles."""
+    angles = np.arange(0, 180, _ANGLE_STEP)
+    maps, places = [], []
+    for diameter in sizes:
+        highest: FloatArray | None = None
+        at = np.zeros(0, dtype=np.float32)
+        for degrees in angles:
+            template = ellipse_template(diameter / pixel, settings.aspect or 1.0, degrees, size)
+            found = response(template)
+            if highest is None:
+                highest, at = found, np.full(found.shape, degrees, np.float32)
+                continue
+            at = np.where(found > highest, np.float32(degrees), at)
+            highest = np.maximum(found, highest)
+        maps.append(standardise(np.asarray(highest), allowed))
+        places.append(at)
+    stack = np.stack(maps)
+    which = stack.argmax(axis=0)
+    angle = np.take_along_axis(np.stack(places), which[None], axis=0)[0]
+    best, which = stack.max(axis=0), which.astype(np.int8)
+    return _Response("ellipse", best, which, sizes, angle)
 
 
 def _clearest(

@@ -8,31 +8,26 @@ average, and the average's own extent is the diameter that everything else is me
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from icefloe._types import FloatArray
-from icefloe.errors import InputError, MissingMetadataError
-from icefloe.fourier import irfft2, resize, rfft2, to_numpy
+from icefloe.errors import InputError
+from icefloe.fourier import irfft2
 from icefloe.kernels.peaks import find_peaks
 from icefloe.picking.bank import TemplateBank, radial_average
-from icefloe.picking.blob import allowed_area, standardise
+from icefloe.picking.blob import standardise
+from icefloe.picking.diameter import find_size, size_evidence
+from icefloe.picking.junk import whole_mask
 from icefloe.picking.match import match_templates
 from icefloe.picking.match_settings import MatchSettings
-from icefloe.picking.normalise import clean_image, padded_border, search_image
 from icefloe.picking.template import REACH, MatchField, match_field
 from icefloe.picking.templates import blob_template
 from icefloe.picking.threshold import split_scores
 
 __all__ = ["Bootstrap", "bootstrap_bank", "size_evidence"]
 
-# Range, A, and number of diameters that are tried.
-_SMALLEST, _LARGEST, _STEPS = 50.0, 450.0, 15
-# Fewer particles than that are no evidence of a size.
-_FEWEST = 15
-# Pixels a diameter of that search.
-_COARSE = 10
 # Windows a micrograph that are averaged: the best, but not the very best, which are often junk.
 _WINDOWS, _SKIPPED = 300, 0.05
 _ROUNDS = 3
@@ -64,58 +59,6 @@ class Bootstrap:
     n_windows: int
 
 
-def size_evidence(
-    image: FloatArray, *, pixel_size: float, bright: bool = False
-) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return how well balls and hollow balls of many sizes tell particles from noise.
-
-    Returns
-    -------
-    sizes : ndarray
-        (n,) diameters, A, that fit the micrograph.
-    disc, ring : ndarray
-        (n,) separations of the two populations of scores.
-    """
-    cleaned, _ = clean_image(image)
-    top, bottom, left, right = padded_border(cleaned)
-    ny, nx = cleaned.shape
-    raw = np.ascontiguousarray(cleaned[top : ny - bottom, left : nx - right])
-    largest = min(_LARGEST, min(raw.shape) * pixel_size / 6)
-    smallest = max(_SMALLEST, 8 * pixel_size)
-    if smallest >= largest:
-        raise InputError(
-            f"A micrograph of {min(raw.shape) * pixel_size:g} A is too small to find the "
-            "particles' diameter in it",
-            f"{6 * smallest:g} A or more",
-            "Give the diameter",
-        )
-    sizes = np.geomspace(smallest, largest, _STEPS)
-    # Once to the pixels of the smallest size; every size starts from there.
-    factor = min(1.0, _COARSE * pixel_size / smallest)
-    shape = (2 * round(0.5 * raw.shape[0] * factor), 2 * round(0.5 * raw.shape[1] * factor))
-    if factor < 0.9:
-        pixel_size *= raw.shape[0] / shape[0]
-        raw = np.asarray(resize(raw - np.float32(raw.mean(dtype=np.float64)), shape))
-    found = np.zeros((2, len(sizes)))
-    for i, diameter in enumerate(sizes):
-        # The ball is smaller than what evens out the light, as a particle's core is.
-        search = search_image(raw, 1.3 * diameter / pixel_size, _COARSE, 1.0, bright=bright,
-                              device="cpu")  # fmt: skip
-        width = diameter * search.scale[0] / pixel_size
-        allowed = allowed_area(search, (0, 0, 0, 0), 0.5 * width)
-        spectrum = rfft2(search.even)
-        size = (int(search.even.shape[0]), int(search.even.shape[1]))
-        for j, kind in enumerate(("disc", "ring")):
-            response = irfft2(spectrum * blob_template(width, kind, size), size)
-            score = standardise(np.asarray(to_numpy(search.crop(response))), allowed)
-            heights = find_peaks(score, 0.6 * width, 0.0, allowed)[1]
-            split = split_scores(heights)
-            # A handful of peaks far above the rest is contamination.
-            if split.clear and np.count_nonzero(heights > split.threshold) >= _FEWEST:
-                found[j, i] = split.separation
-    return sizes, found[0], found[1]
-
-
 def bootstrap_bank(
     images: Sequence[FloatArray],
     *,
@@ -141,41 +84,24 @@ def bootstrap_bank(
         No positive pixel size.
     """
     settings = settings or MatchSettings()
-    if not pixel_size or not pixel_size > 0:
-        raise MissingMetadataError(
-            f"The pixel size is {pixel_size}", "A per pixel", "Give --pixel-size"
-        )
-    if not len(images):
-        raise InputError("No micrograph was given", "one or more")
     bright = settings.contrast == "bright"
-    each = [size_evidence(image, pixel_size=pixel_size, bright=bright) for image in images]
-    sizes = each[0][0]
-    evidence = np.median(
-        [[np.interp(sizes, s, disc), np.interp(sizes, s, ring)] for s, disc, ring in each], axis=0
-    )
-    if not evidence.max() > 0:
-        raise InputError(
-            "No particles stand out from the noise at any size",
-            f"particles of {sizes[0]:.0f} to {sizes[-1]:.0f} A",
-            "Give a diameter and use `icefloe pick blob`",
-        )
-    which, best = np.unravel_index(int(evidence.argmax()), evidence.shape)
-    shape = ("disc", "ring")[int(which)]
-    visible = float(sizes[best])
+    found = find_size(images, pixel_size=pixel_size, bright=bright)
+    visible, shape = found.visible, found.shape
     start = settings.diameter or visible
     fields = [
         match_field(image, pixel_size=pixel_size, diameter=start, settings=settings)
         for image in images
     ]
     bank = _blob_bank(min(visible, start), shape, fields[0].pixel_size, REACH * start, start)
+    clean = [_clean(field, start, pixel_size) if settings.junk else field for field in fields]
     n = 0
     for _ in range(_ROUNDS):
-        bank, n = _average(fields, bank)
+        bank, n = _average(clean, bank)
     if settings.diameter is None:
         # The average of long particles in all directions is narrower than they are.
         diameter = max(visible, 2 * _extent(bank))
         bank = TemplateBank(bank.images, bank.pixel_size, diameter, False)
-    return Bootstrap(bank, sizes, evidence.max(axis=0), shape, n)
+    return Bootstrap(bank, found.sizes, found.evidence, shape, n)
 
 
 def _blob_bank(
@@ -186,6 +112,16 @@ def _blob_bank(
     image = irfft2(np.conj(blob_template(visible / pixel_size, shape, (n, n))), (n, n))
     image = np.roll(np.asarray(image), (half, half), axis=(0, 1))
     return TemplateBank(image[None].astype(np.float32), pixel_size, diameter, False)
+
+
+def _clean(field: MatchField, diameter: float, pixel_size: float) -> MatchField:
+    """Return the field without what is junk: the average is one of particles."""
+    junk = whole_mask(field.raw, diameter / pixel_size)
+    y, x = (
+        ((np.arange(n) + 0.5) * m / n).astype(np.intp)
+        for n, m in zip(field.allowed.shape, junk.shape, strict=True)
+    )
+    return replace(field, allowed=field.allowed & ~junk[np.ix_(y, x)])
 
 
 def _average(fields: Sequence[MatchField], bank: TemplateBank) -> tuple[TemplateBank, int]:

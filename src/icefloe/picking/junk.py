@@ -37,6 +37,9 @@ _SMALLEST = 1.5
 _MANY, _SMALL = 8, 8.0
 # Robust standard deviations between the medians of two parts that are not the same matter.
 _UNLIKE = 0.7
+# Times the scatter is taken without what was found, and the part of a micrograph that is not
+# believed to be junk all the same.
+_ROUNDS, _MOST = 3, 0.7
 
 
 def junk_mask(image: FloatArray, diameter: float) -> BoolArray:
@@ -65,10 +68,27 @@ def junk_mask(image: FloatArray, diameter: float) -> BoolArray:
     level = gaussian_filter(small, sigma)
     level -= _slope(level)
     texture = np.log(np.sqrt(gaussian_filter((small - level) ** 2, sigma)) + 1e-12)
-    far = np.maximum(np.abs(_scatter(level)), _scatter(texture))
+    usual = np.ones(shape, dtype=np.bool_)
+    mask = np.zeros(shape, dtype=np.bool_)
+    # Large crystals widen the scatter, and then seem smaller than they are: take it again without.
+    for _ in range(_ROUNDS):
+        far = np.maximum(np.abs(_scatter(level, usual)), _scatter(texture, usual))
+        found = _regions(far, width)
+        if np.array_equal(found, mask) or found.mean() > _MOST:
+            break
+        mask = found
+        usual = ~binary_dilation(mask, iterations=max(1, round(sigma)))
+    if not mask.any():
+        return mask
+    mask = np.asarray(binary_fill_holes(binary_dilation(mask)))
+    return mask | _cut_off(mask, _scatter(level, usual), _scatter(texture, usual))
+
+
+def _regions(far: FloatArray, width: float) -> BoolArray:
+    """Return connected regions that are far from the usual, not counting single particles."""
     grown, n = label(far > _GROW)
     if not n:
-        return np.zeros(shape, dtype=np.bool_)
+        return np.zeros(far.shape, dtype=np.bool_)
     area = np.bincount(grown.ravel(), minlength=n + 1)
     top = np.zeros(n + 1)
     np.maximum.at(top, grown.ravel(), far.ravel())
@@ -77,11 +97,7 @@ def junk_mask(image: FloatArray, diameter: float) -> BoolArray:
     small = keep & (area < _SMALL * width**2)
     if small.sum() > _MANY:
         keep &= ~small
-    mask = keep[grown]
-    if not mask.any():
-        return np.asarray(mask)
-    mask = np.asarray(binary_fill_holes(binary_dilation(mask)))
-    return mask | _cut_off(mask, _scatter(level), _scatter(texture))
+    return np.asarray(keep[grown])
 
 
 def whole_mask(image: FloatArray, diameter: float) -> BoolArray:
@@ -161,9 +177,10 @@ def _slope(level: FloatArray) -> FloatArray:
     return np.asarray(fitted.reshape(level.shape))
 
 
-def _scatter(values: FloatArray) -> FloatArray:
-    """Return the map in robust standard deviations from its median."""
-    return np.asarray((values - np.median(values)) / max(_spread(values), 1e-12))
+def _scatter(values: FloatArray, usual: BoolArray) -> FloatArray:
+    """Return the map in robust standard deviations, of its usual part, from that part's median."""
+    inside = values[usual]
+    return np.asarray((values - np.median(inside)) / max(_spread(inside), 1e-12))
 
 
 def _spread(values: FloatArray) -> float:

@@ -1,24 +1,37 @@
-"""Correlation of a micrograph with templates at all in-plane angles."""
+"""Correlation of a micrograph with templates at all in-plane angles.
+
+The correlation coefficient of Roseman (2003), Ultramicroscopy 94, 225. The local variance is not
+taken inside the mask, where a particle's own contrast would be divided away, but was made 1 over a
+wider neighbourhood (`normalise.search_image`). Near the border only the part of the template that
+lies in the micrograph is compared.
+"""
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 from scipy import fft
-from scipy.ndimage import map_coordinates
 
 from icefloe._types import AnyArray, BoolArray, FloatArray
-from icefloe.fourier import get_threads
+from icefloe.fourier import fast_size, get_threads, rotational_average
 from icefloe.optics import CtfParameters, ctf_2d
+from icefloe.picking.angular_basis import angular_basis
 from icefloe.picking.bank import TemplateBank
+from icefloe.picking.combine import Best, combined, each_in_turn
+from icefloe.picking.turned import disc_mask, modulation_box, turned_templates
 
 __all__ = ["MatchMaps", "match_templates"]
 
 # How much of a template's energy must lie inside the micrograph.
 _INSIDE = 0.5
+# Relative error allowed to a template that is put together from components: it changes a score by
+# less than 0.006 (docs/template_matching.md).
+_TOLERANCE = 0.015
+# Up to so many templates are correlated one by one: components would not be fewer.
+_FEW = 16
+# The spectrum of the noise is not flattened where it is below this part of its median.
+_DARK = 0.02
 
 
 @dataclass(frozen=True)
@@ -28,16 +41,20 @@ class MatchMaps:
     Attributes
     ----------
     score
-        (ny, nx) correlation coefficient, about -1 to 1.
+        (ny, nx) correlation coefficient, about -1 to 1; 0 in the margin.
     angle
-        (ny, nx) float32, degrees by which the template is turned, from +x towards +y.
+        (ny, nx) float32, degrees by which the template is turned, from +x towards +y, 0 to 360;
+        between two steps by a parabola.
     template
-        (ny, nx) int16, number of the template.
+        (ny, nx) int16, number of the template, from 0.
+    components
+        Number of images that the micrograph was correlated with.
     """
 
     score: FloatArray
     angle: FloatArray
     template: AnyArray
+    components: int = 0
 
 
 def match_templates(
@@ -47,13 +64,12 @@ def match_templates(
     *,
     angle_step: float = 5.0,
     ctf: CtfParameters | None = None,
+    low_pass: float | None = None,
+    whiten: bool = False,
+    device: str = "cpu",
+    exact: bool = False,
 ) -> MatchMaps:
     """Correlate an evenly lit image with every template at every angle.
-
-    The correlation coefficient of Roseman (2003), Ultramicroscopy 94, 225. The local variance is
-    not taken inside the mask, where a particle's own contrast would be divided away, but was made 1
-    over a wider neighbourhood (`normalise.search_image`). Near the border only the part of the
-    template that lies in the micrograph is compared.
 
     Parameters
     ----------
@@ -68,106 +84,89 @@ def match_templates(
     ctf
         The micrograph's CTF, for templates that do not have it: averages of phase-flipped or
         corrected particles, projections of a map.
+    low_pass
+        A; the templates are halved at this resolution. None leaves them as they are.
+    whiten
+        Flatten the spectrum of the image, and filter the templates likewise.
+    device
+        ``cpu``, ``cuda:N`` or ``torch-cpu``.
+    exact
+        Correlate with all turned templates one after another: the same to within 0.006, and many
+        times slower. On the CPU.
     """
-    sizes = (fft.next_fast_len(image.shape[0], real=True), fft.next_fast_len(image.shape[1], True))
+    half = bank.images.shape[1] // 2
+    rows, columns = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+    window = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
     shown = np.where(inside, image, np.float32(0)).astype(np.float32)
+    box = modulation_box(half)
+    modulation = np.ones((box[0], box[1] // 2 + 1), dtype=np.float32)
+    if ctf is not None:
+        modulation *= -ctf_2d(ctf, box, bank.pixel_size)
+    if low_pass is not None:
+        k = np.hypot(np.fft.fftfreq(box[0])[:, None], np.fft.rfftfreq(box[1])) / bank.pixel_size
+        modulation *= np.exp(-np.log(2.0) * (k * low_pass) ** 2)
+    if whiten:
+        shown, filtered = _whitened(shown, inside, box)
+        modulation *= filtered
+    changed = ctf is not None or low_pass is not None or whiten
+    turns = max(1, round(360 / angle_step)) if bank.turns else 1
+    stack = turned_templates(bank.images, turns, modulation if changed else None)
+    sizes = (fast_size(image.shape[0]), fast_size(image.shape[1]))
     workers = max(1, get_threads())
     spectrum = fft.rfft2(shown, sizes, workers=workers)
-    half = bank.images.shape[1] // 2
-    mask = _disc(half, half - 0.5)
-    modulation = None if ctf is None else -ctf_2d(ctf, _box(half), bank.pixel_size)
-    images = [_modulate(t, modulation) for t in bank.images]
-    turns = max(1, round(360 / angle_step)) if bank.turns else 1
-    jobs = [(k, j) for k in range(len(images)) for j in range(turns)]
-    share = -(-len(jobs) // workers)
-
-    def search(chosen: list[tuple[int, int]]) -> tuple[FloatArray, AnyArray]:
-        best = np.full(image.shape, -np.inf, dtype=np.float32)
-        index = np.zeros(image.shape, dtype=np.int32)
-        for k, j in chosen:
-            template = _standard(_turned(images[k], 360.0 * j / turns), mask)
-            product = spectrum * np.conj(fft.rfft2(_placed(template, sizes)))
-            _keep_best(best, index, fft.irfft2(product, sizes), np.int32(k * turns + j))
-        return best, index
-
-    parts = [jobs[i : i + share] for i in range(0, len(jobs), share)]
-    if len(parts) == 1:
-        found = [search(parts[0])]
+    if exact or (len(stack) * turns <= _FEW and device == "cpu"):
+        found = each_in_turn(spectrum, sizes, window, stack)
+        components = len(stack) * turns
     else:
-        with ThreadPoolExecutor(len(parts)) as pool:
-            found = list(pool.map(search, parts))
-    best, index = found[0]
-    for other, number in found[1:]:
-        # Of equal scores the first job's counts, whatever the number of threads.
-        better = other > best
-        best, index = np.where(better, other, best), np.where(better, number, index)
-    # Energy of the templates inside: for all turns alike, that of their radial average.
-    weight = np.mean([_standard(t, mask) ** 2 for t in images], axis=0)
-    seen = fft.irfft2(
-        fft.rfft2(inside.astype(np.float32), sizes)
-        * np.conj(fft.rfft2(_placed(weight.astype(np.float32), sizes))),
-        sizes,
-    )[: image.shape[0], : image.shape[1]]
-    scale = np.sqrt(mask.sum() * np.clip(seen, _INSIDE, 1))
-    return MatchMaps(
-        np.asarray(best / scale, dtype=np.float32),
-        np.asarray((index % turns) * (360.0 / turns), dtype=np.float32),
-        np.asarray(index // turns, dtype=np.int16),
-    )
+        basis = angular_basis(stack, _TOLERANCE)
+        found = combined(spectrum, sizes, window, basis, device)
+        components = len(basis.images)
+    # Energy of the templates inside, on the average over all turns.
+    weight = np.mean(stack**2, axis=(0, 1))
+    placed = np.zeros(sizes, dtype=np.float32)
+    index = np.arange(-half, half + 1)
+    placed[np.ix_(index % sizes[0], index % sizes[1])] = weight
+    cover = fft.rfft2(inside.astype(np.float32), sizes, workers=workers)
+    seen = fft.irfft2(cover * np.conj(fft.rfft2(placed, workers=workers)), sizes, workers=workers)
+    scale = np.sqrt(disc_mask(half).sum() * np.clip(seen[window], _INSIDE, 1))
+    return _maps(image.shape, window, found, scale, turns, components)
 
 
-def _box(half: int) -> tuple[int, int]:
-    # Room for what the CTF spreads.
-    n = fft.next_fast_len(4 * half + 2, real=True)
-    return n, n
+def _maps(
+    shape: tuple[int, ...],
+    window: tuple[slice, slice],
+    found: Best,
+    scale: FloatArray,
+    turns: int,
+    components: int,
+) -> MatchMaps:
+    score = np.zeros(shape, dtype=np.float32)
+    angle = np.zeros(shape, dtype=np.float32)
+    template = np.zeros(shape, dtype=np.int16)
+    score[window] = found.score.reshape(scale.shape) / scale
+    template[window] = (found.index // turns).reshape(scale.shape)
+    if turns > 1:
+        place = found.index % turns + found.between
+        angle[window] = (place * np.float32(360.0 / turns) % 360).reshape(scale.shape)
+    return MatchMaps(score, angle, template, components)
 
 
-def _modulate(template: FloatArray, modulation: FloatArray | None) -> FloatArray:
-    """Return the template as the lens shows it, particles positive."""
-    if modulation is None:
-        return template
-    n = len(template)
-    box = (modulation.shape[0], modulation.shape[0])
-    out = fft.irfft2(fft.rfft2(template, box) * modulation, box)
-    return np.asarray(out[:n, :n], dtype=np.float32)
+def _whitened(
+    image: FloatArray, inside: BoolArray, box: tuple[int, int]
+) -> tuple[FloatArray, FloatArray]:
+    """Return the image with a flat spectrum and variance 1, and the filter on a template's box."""
+    shape = (image.shape[0], image.shape[1])
+    spectrum = fft.rfft2(image, workers=get_threads())
+    k, power = rotational_average(np.abs(spectrum) ** 2, shape, min(box) // 2 + 1)
+    power = np.maximum(power, _DARK * float(np.median(power)))
+    gain = 1 / np.sqrt(power)
+    # The mean is 0; what it is divided by must not be.
+    gain[0] = gain[1]
 
+    def on(size: tuple[int, int]) -> FloatArray:
+        r = np.hypot(np.fft.fftfreq(size[0])[:, None], np.fft.rfftfreq(size[1]))
+        return np.asarray(np.interp(r, k, gain / gain.max()), dtype=np.float32)
 
-def _turned(template: FloatArray, angle: float) -> FloatArray:
-    """Return the template turned by `angle` degrees from +x towards +y."""
-    if angle == 0:
-        return template
-    half = len(template) // 2
-    y, x = np.mgrid[-half : half + 1, -half : half + 1]
-    c, s = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    places = [c * y - s * x + half, s * y + c * x + half]
-    return np.asarray(map_coordinates(template, places, order=1, mode="nearest"))
-
-
-def _disc(half: int, radius: float) -> FloatArray:
-    y, x = np.mgrid[-half : half + 1, -half : half + 1]
-    return np.asarray(np.clip(radius + 0.5 - np.hypot(y, x), 0, 1), dtype=np.float32)
-
-
-def _standard(template: FloatArray, mask: FloatArray) -> FloatArray:
-    """Return the masked template with mean 0 and energy 1."""
-    flat = mask * (template - np.sum(mask * template) / np.sum(mask))
-    return np.asarray(flat / max(float(np.sqrt(np.sum(flat**2))), 1e-12), dtype=np.float32)
-
-
-def _placed(template: FloatArray, size: tuple[int, int]) -> FloatArray:
-    """Return an image of a given size with the template's middle on pixel [0, 0]."""
-    half = len(template) // 2
-    whole = np.zeros(size, dtype=np.float32)
-    rows = np.arange(-half, half + 1) % size[0]
-    columns = np.arange(-half, half + 1) % size[1]
-    whole[np.ix_(rows, columns)] = template
-    return whole
-
-
-@njit(cache=True, nogil=True)
-def _keep_best(best, index, response, number):  # type: ignore[no-untyped-def]
-    for y in range(best.shape[0]):
-        for x in range(best.shape[1]):
-            if response[y, x] > best[y, x]:
-                best[y, x] = response[y, x]
-                index[y, x] = number
+    flat = fft.irfft2(spectrum * on(shape), shape, workers=get_threads())
+    flat = np.where(inside, flat, 0) / max(float(flat[inside].std()), 1e-12)
+    return flat.astype(np.float32), on(box)

@@ -26,6 +26,19 @@ class MatchSettings(BaseModel):
         description="Lowest correlation coefficient to keep; left out, it is found from the "
         "scores of each micrograph.",
     )
+    max_score: float | None = Field(
+        default=None, ge=-1, le=1, description="Highest correlation coefficient to keep."
+    )
+    min_power: float | None = Field(
+        default=None,
+        ge=0,
+        description="Lowest mean square of the pixels about a pick, relative to the median pick.",
+    )
+    max_power: float | None = Field(
+        default=None,
+        ge=0,
+        description="Highest mean square of the pixels about a pick, relative to the median pick.",
+    )
     min_distance: float = Field(
         default=0.75, gt=0, le=5, description="Smallest distance of two picks, in diameters."
     )
@@ -53,6 +66,17 @@ class MatchSettings(BaseModel):
     angle_step: float = Field(
         default=5.0, gt=0, le=180, description="Step of the in-plane angle, degrees."
     )
+    low_pass: float | None = Field(
+        default=None,
+        gt=0,
+        description="Resolution, A, at which the templates are halved; left out, they keep what "
+        "the pixels of the search hold.",
+    )
+    whiten: bool = Field(
+        default=False,
+        description="Flatten the spectrum of the micrograph before matching, and filter the "
+        "templates likewise.",
+    )
     samples: int = Field(
-        default=14, ge=8, le=64, description="Pixels per diameter at which the search is done."
+        default=18, ge=8, le=64, description="Pixels per diameter at which the search is done."
     )

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from icefloe._types import FloatArray
+from icefloe._types import AnyArray, FloatArray
 
 __all__ = ["Picks"]
 
@@ -21,7 +21,8 @@ class Picks:
     y, x
         Centres, (n,), pixels of the micrograph, 0-based, sub-pixel.
     score
-        (n,), how far each stands out, in standard deviations of the response map.
+        (n,), how far each stands out, in standard deviations of the response map; for templates
+        the correlation coefficient.
     contrast
         (n,), contrast relative to the median pick.
     diameter
@@ -34,11 +35,18 @@ class Picks:
     diameter_range
         Smallest and largest diameter searched, A.
     shape
-        ``disc`` or ``ring``: the template that was used.
+        ``disc`` or ``ring``: the template that was used; ``template`` for given ones.
     shape_yx
         Size (ny, nx) of the micrograph.
     flags
         What went wrong or was done instead.
+    psi
+        (n,), in-plane angle, degrees, -180 to 180, as RELION's rlnAnglePsi; None for blobs.
+    template
+        (n,), number of the template that fitted best, from 1; None for blobs.
+    power
+        (n,), mean square of the pixels about the centre, relative to the median pick; None for
+        blobs.
     """
 
     y: FloatArray
@@ -52,13 +60,16 @@ class Picks:
     shape: str
     shape_yx: tuple[int, int]
     flags: tuple[str, ...] = ()
+    psi: FloatArray | None = None
+    template: AnyArray | None = None
+    power: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
     def numbers(self) -> dict[str, Any]:
         """Return the figures that a sidecar records."""
-        return {
+        numbers = {
             "diameter_min": float(self.diameter_range[0]),
             "diameter_max": float(self.diameter_range[1]),
             "threshold": round(float(self.threshold), 4),
@@ -69,3 +80,10 @@ class Picks:
             "diameter": np.round(self.diameter, 2).tolist(),
             "median_score": round(float(np.median(self.score)), 4) if len(self) else None,
         }
+        if self.psi is not None:
+            numbers["psi"] = np.round(self.psi, 2).tolist()
+        if self.template is not None:
+            numbers["template"] = np.asarray(self.template).astype(int).tolist()
+        if self.power is not None:
+            numbers["power"] = np.round(self.power, 3).tolist()
+        return numbers

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 __all__ = ["BlobSettings"]
 
@@ -19,10 +19,23 @@ class BlobSettings(BaseModel):
         description="Smallest and largest particle diameter, A; one number means both. "
         "There is no picking without it.",
     )
-    shape: Literal["auto", "disc", "ring"] = Field(
+    method: Literal["template", "log", "dog"] = Field(
+        default="template",
+        description="How blobs are found: correlation with shapes (template), Laplacian of "
+        "Gaussians (log) or difference of Gaussians (dog), over the range of diameters.",
+    )
+    shape: Literal["auto", "disc", "ring", "ellipse"] = Field(
         default="auto",
-        description="What a particle looks like: filled (disc), hollow (ring), or whichever "
-        "stands out better from the micrograph's noise (auto).",
+        description="What a particle looks like: filled (disc), hollow (ring), elongated "
+        "(ellipse, with its aspect), or whichever of disc and ring stands out better from the "
+        "micrograph's noise (auto). log and dog know discs only.",
+    )
+    aspect: float | None = Field(
+        default=None,
+        gt=1,
+        le=6,
+        description="Longest over shortest axis of an ellipse, whose longest axis is the "
+        "diameter; it is looked for at all angles.",
     )
     threshold: float | None = Field(
         default=None,
@@ -81,3 +94,13 @@ class BlobSettings(BaseModel):
         if value is not None and not 0 < value[0] <= value[1]:
             raise ValueError("the diameters must be positive, the smaller one first")
         return value
+
+    @model_validator(mode="after")
+    def _no_choice_without_effect(self) -> BlobSettings:
+        if self.method != "template" and self.shape not in ("auto", "disc"):
+            raise ValueError(f"{self.method} finds discs only, not the shape {self.shape}")
+        if self.shape == "ellipse" and self.aspect is None:
+            raise ValueError("an ellipse needs an aspect, its longest over its shortest axis")
+        if self.shape != "ellipse" and self.aspect is not None:
+            raise ValueError(f"an aspect belongs to the shape ellipse, not {self.shape}")
+        return self

@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from icefloe._types import BoolArray, FloatArray
 from icefloe.errors import MissingMetadataError, SettingsError
 from icefloe.fourier import to_numpy
-from icefloe.kernels.peaks import find_peaks
 from icefloe.optics import CtfParameters
 from icefloe.picking.bank import TemplateBank
-from icefloe.picking.blob import allowed_area, contrast_map, standardise
-from icefloe.picking.junk import on_junk, whole_mask
+from icefloe.picking.blob import allowed_area
+from icefloe.picking.junk import whole_mask
 from icefloe.picking.match import match_templates
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.normalise import SearchImage, clean_image, padded_border, search_image
 from icefloe.picking.result import Picks
-from icefloe.picking.threshold import split_scores
+from icefloe.picking.scored import ScoreMaps, picks_from_maps, power_map
 
-__all__ = ["REACH", "WINDOW", "MatchField", "match_field", "pick_templates"]
+__all__ = ["REACH", "WINDOW", "MatchField", "match_field", "pick_templates", "score_maps"]
 
 # Sigma, in diameters, of the neighbourhood whose mean and variance are made equal.
 WINDOW = 1.3
 # The templates are compared out to this radius, in diameters: a particle and the ice around it.
 REACH = 1.0
-# Spacing, in diameters, of the local maxima whose heights tell noise from particles.
-_SPACING = 0.7
 
 
 @dataclass(frozen=True)
@@ -68,7 +65,12 @@ class MatchField:
 
 
 def match_field(
-    image: FloatArray, *, pixel_size: float, diameter: float, settings: MatchSettings
+    image: FloatArray,
+    *,
+    pixel_size: float,
+    diameter: float,
+    settings: MatchSettings,
+    device: str = "cpu",
 ) -> MatchField:
     """Reduce a micrograph to the pixels in which templates are searched.
 
@@ -107,10 +109,11 @@ def match_field(
         settings.samples,
         WINDOW,
         bright=settings.contrast == "bright",
-        device="cpu",
+        device=device,
     )
+    search = replace(search, even=to_numpy(search.even), plain=to_numpy(search.plain))
     pixel = pixel_size / search.scale[0]
-    even = np.asarray(to_numpy(search.even), dtype=np.float32)
+    even = np.asarray(search.even, dtype=np.float32)
     inside = np.zeros(even.shape, dtype=np.bool_)
     search.crop(inside)[:] = True
     allowed = allowed_area(search, (0, 0, 0, 0), settings.edge * diameter / pixel)
@@ -125,6 +128,7 @@ def pick_templates(
     settings: MatchSettings | None = None,
     ctf: CtfParameters | None = None,
     mask: BoolArray | None = None,
+    device: str = "cpu",
 ) -> Picks:
     """Find particles that look like one of the templates.
 
@@ -143,11 +147,14 @@ def pick_templates(
     mask
         (my, mx) bool over the whole micrograph at any scale, True where nothing may be picked; in
         place of the one that is found from the image.
+    device
+        ``cpu``, ``cuda:N`` or ``torch-cpu``.
 
     Returns
     -------
     Picks
-        Scores are correlation coefficients, `contrast` is relative to the median pick.
+        Scores are correlation coefficients, `contrast` is relative to the median pick; `psi` is
+        RELION's in-plane angle, `template` the number of the best template.
 
     Raises
     ------
@@ -155,78 +162,58 @@ def pick_templates(
         As `match_field`.
     """
     settings = settings or MatchSettings()
-    diameter = settings.diameter or bank.diameter
-    field = match_field(image, pixel_size=pixel_size, diameter=diameter, settings=settings)
-    scaled = bank.scaled(field.pixel_size, REACH * diameter)
-    maps = match_templates(
-        field.image, field.inside, scaled, angle_step=settings.angle_step, ctf=ctf
+    maps = score_maps(
+        image, bank, pixel_size=pixel_size, settings=settings, ctf=ctf, mask=mask, device=device
     )
-    score = np.asarray(field.search.crop(maps.score))
-    return _picks(field, score, bank, diameter, settings, mask)
+    return picks_from_maps(maps, settings)
 
 
-def _picks(
-    field: MatchField,
-    score: FloatArray,
+def score_maps(
+    image: FloatArray,
     bank: TemplateBank,
-    diameter: float,
-    settings: MatchSettings,
-    mask: BoolArray | None,
-) -> Picks:
-    width = diameter / field.pixel_size
-    flags = (*bank.flags, *field.flags)
+    *,
+    pixel_size: float,
+    settings: MatchSettings | None = None,
+    ctf: CtfParameters | None = None,
+    mask: BoolArray | None = None,
+    device: str = "cpu",
+) -> ScoreMaps:
+    """Return the scores from which `picks_from_maps` chooses; arguments as `pick_templates`."""
+    settings = settings or MatchSettings()
+    diameter = settings.diameter or bank.diameter
+    field = match_field(
+        image, pixel_size=pixel_size, diameter=diameter, settings=settings, device=device
+    )
+    maps = match_templates(
+        field.image,
+        field.inside,
+        bank.scaled(field.pixel_size, REACH * diameter),
+        angle_step=settings.angle_step,
+        ctf=ctf,
+        low_pass=settings.low_pass,
+        whiten=settings.whiten,
+        device=device,
+    )
     if mask is None and settings.junk:
         pixel = field.pixel_size * field.search.scale[0]
         mask = whole_mask(field.raw, diameter / pixel)
-        origin, covered = np.zeros(2), np.asarray(field.raw.shape)
+        covered = (*field.origin, *field.raw.shape)
     else:
-        origin, covered = np.asarray(field.origin), np.asarray(field.full)
-
-    def clean(positions: FloatArray) -> BoolArray:
-        if mask is None:
-            return np.ones(len(positions), dtype=np.bool_)
-        at = (positions / np.asarray(field.search.scale) + origin + 0.5) / covered
-        return ~on_junk(mask, at[:, 0] * mask.shape[0] - 0.5, at[:, 1] * mask.shape[1] - 0.5)
-
-    # Noise is counted in robust standard deviations of the map, and the same way whatever distance
-    # the user wants between picks.
-    even = standardise(score, field.allowed)
-    everywhere, heights = find_peaks(even, _SPACING * width, 0.0, field.allowed)
-    split = split_scores(heights[clean(everywhere)])
-    inner = score[field.allowed]
-    centre = float(np.median(inner))
-    spread = 1.4826 * float(np.median(np.abs(inner - centre)))
-    threshold = settings.threshold
-    if threshold is None:
-        threshold = centre + split.threshold * spread
-        if not split.clear:
-            flags += ("particles do not stand out from the noise; only the strongest were kept",)
-    positions, scores = find_peaks(score, settings.min_distance * width, threshold, field.allowed)
-    keep = clean(positions)
-    positions, scores = positions[keep], scores[keep]
-    index = np.rint(positions).astype(np.intp)
-    strength = contrast_map(field.search, positions, width, "cpu")
-    contrast = strength[index[:, 0], index[:, 1]]
-    if settings.max_contrast:
-        keep = np.abs(contrast) <= settings.max_contrast
-        positions, scores, contrast = positions[keep], scores[keep], contrast[keep]
-    if settings.max_picks and len(scores) > settings.max_picks:
-        flags += (f"{len(scores) - settings.max_picks} picks beyond max_picks left out",)
-        chosen = slice(0, settings.max_picks)
-        positions, scores, contrast = positions[chosen], scores[chosen], contrast[chosen]
-    if not len(scores):
-        flags += ("no particles found",)
-    sy, sx = field.search.scale
-    return Picks(
-        y=positions[:, 0] / sy + field.origin[0],
-        x=positions[:, 1] / sx + field.origin[1],
-        score=scores,
-        contrast=contrast,
-        diameter=np.full(len(scores), diameter),
-        threshold=float(threshold),
-        separation=split.separation,
-        diameter_range=(diameter, diameter),
-        shape="template",
-        shape_yx=field.full,
-        flags=flags,
+        covered = (0, 0, *field.full)
+    level, power = power_map(field.search, diameter / field.pixel_size)
+    numbers = np.asarray(bank.numbers or range(1, len(bank.images) + 1), dtype=np.int32)
+    return ScoreMaps(
+        score=np.ascontiguousarray(field.search.crop(maps.score)),
+        angle=np.ascontiguousarray(field.search.crop(maps.angle)),
+        template=numbers[field.search.crop(maps.template)],
+        level=level,
+        power=power,
+        junk=mask,
+        covered=covered,
+        scale=field.search.scale,
+        origin=field.origin,
+        full=field.full,
+        pixel_size=float(pixel_size),
+        diameter=float(diameter),
+        flags=(*bank.flags, *field.flags),
     )

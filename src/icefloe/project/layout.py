@@ -46,7 +46,8 @@ class Project:
         project = cls(_absolute(directory))
         for path in (project.root, project.exposures, project.micrographs, project.picks):
             output_directory(path)
-        output_directory(project.particles)
+        for path in (project.particles, project.masks_found):
+            output_directory(path)
         return project
 
     @classmethod
@@ -87,6 +88,21 @@ class Project:
     def picks(self) -> Path:
         """Coordinates, one STAR file a micrograph."""
         return self.root / "picks"
+
+    @property
+    def reference(self) -> Path:
+        """The reference that picking made from the session's first exposures."""
+        return self.picks / "reference"
+
+    @property
+    def masks(self) -> Path:
+        """A person's masks of junk, NAME_mask.mrc; nothing is ever written here."""
+        return self.picks / "masks"
+
+    @property
+    def masks_found(self) -> Path:
+        """The masks that picking found, to look at or to copy and change."""
+        return self.picks / "masks_found"
 
     @property
     def particles(self) -> Path:

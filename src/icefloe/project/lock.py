@@ -15,7 +15,7 @@ from icefloe.errors import OutputError, ProjectLockedError
 if TYPE_CHECKING:
     from icefloe.project.layout import Project
 
-__all__ = ["project_lock"]
+__all__ = ["is_locked", "project_lock", "registry_lock"]
 
 
 @contextmanager
@@ -51,6 +51,39 @@ def project_lock(project: Project) -> Iterator[None]:
         handle.truncate(0)
         handle.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
         handle.flush()
+        yield
+
+
+def is_locked(project: Project) -> bool:
+    """Return whether a run works on the session, as far as this machine can tell."""
+    try:
+        with project.lock_file.open("r", encoding="utf-8") as handle:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+@contextmanager
+def registry_lock(project: Project) -> Iterator[None]:
+    """Wait for, and hold, the list of exposures, so that two who add to it lose nothing.
+
+    Raises
+    ------
+    OutputError
+        The lock file cannot be written.
+    """
+    try:
+        handle = (project.root / ".exposures.lock").open("a")
+    except OSError as error:
+        raise OutputError(
+            f"{project.root} cannot be written ({error.strerror or error})",
+            "a session directory that you may write to",
+        ) from error
+    with handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield
 
 

@@ -10,10 +10,21 @@ from typing import Any, Literal
 from icefloe.project.layout import OPTIONAL_STAGES, STAGES, Project
 from icefloe.project.sidecar import Sidecar, read_sidecar
 
-__all__ = ["NO_RINGS", "ExposureRecord", "Failure", "Status", "load_record", "load_records"]
+__all__ = [
+    "NO_RINGS",
+    "ExposureRecord",
+    "Failure",
+    "Status",
+    "figures",
+    "load_record",
+    "load_records",
+    "record_of",
+]
 
 # The remark of a CTF that must not be used: `icefloe.ctf.NO_RINGS`, which this room may not import.
 NO_RINGS = "no Thon rings"
+
+_SHORT = 3  # longest list that counts as a figure
 
 # "waiting": not run yet, or its record is gone. "stale": made from an upstream result that has
 # been replaced since, or its files are gone.
@@ -115,18 +126,43 @@ def load_record(
     without
         Stages to leave out.
     """
+    found = {s: read_sidecar(project.sidecar(name, s)) for s in STAGES if s not in without}
+    return record_of(project, name, source, found, without=without)
+
+
+def record_of(
+    project: Project,
+    name: str,
+    source: str,
+    found: Mapping[str, Sidecar | None],
+    complete: Mapping[str, bool] | None = None,
+    *,
+    without: Collection[str] = (),
+) -> ExposureRecord:
+    """Return an exposure's record, made from sidecars that were read already.
+
+    Parameters
+    ----------
+    project, name, source, without
+        As for `load_record`.
+    found
+        The sidecars there are, by stage.
+    complete
+        By stage, whether all files of the sidecar are there; None has them looked for.
+    """
     sidecars: dict[str, Sidecar] = {}
     status: dict[str, Status] = {}
     for stage in STAGES:
         if stage in without:
             continue
-        sidecar = read_sidecar(project.sidecar(name, stage))
+        sidecar = found.get(stage)
         if sidecar is None:
             if stage not in OPTIONAL_STAGES:
                 status[stage] = "waiting"
             continue
         sidecars[stage] = sidecar
-        status[stage] = _status(project, sidecar, sidecars, status)
+        there = None if complete is None else complete[stage]
+        status[stage] = _status(project, sidecar, sidecars, status, there)
     imported = sidecars.get("import")
     kind = str(imported.numbers.get("kind", "unknown")) if imported else "unknown"
     if kind == "micrograph":
@@ -162,6 +198,7 @@ def _status(
     sidecar: Sidecar,
     sidecars: Mapping[str, Sidecar],
     status: Mapping[str, Status],
+    complete: bool | None,
 ) -> Status:
     for stage, fingerprint in sidecar.upstream.items():
         upstream = sidecars.get(stage)
@@ -169,5 +206,22 @@ def _status(
             return "stale"
     if sidecar.status == "failed":
         return "failed"
-    missing = any(not project.locate(path).exists() for path in sidecar.files.values())
-    return "stale" if missing else "done"
+    if complete is None:
+        complete = all(project.locate(path).exists() for path in sidecar.files.values())
+    return "done" if complete else "stale"
+
+
+def figures(numbers: Mapping[str, Any]) -> dict[str, Any]:
+    """Return numbers without curves and tables; what stays is small for fifty thousand exposures.
+
+    Short lists of plain numbers, such as a shape, stay.
+    """
+    kept: dict[str, Any] = {}
+    for key, value in numbers.items():
+        if isinstance(value, Mapping):
+            kept[key] = figures(value)
+        elif not isinstance(value, list) or (
+            len(value) <= _SHORT and all(isinstance(v, int | float) for v in value)
+        ):
+            kept[key] = value
+    return kept

@@ -17,15 +17,16 @@ import tomlkit
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from tomlkit.exceptions import TOMLKitError
+from tomlkit.items import Comment
 
 from icefloe.errors import ProjectError, SettingsError
 from icefloe.formats.atomic import write_text
+from icefloe.project.repeated_sections import build_repeated, repeated_item, write_repeated
 
-__all__ = ["build_settings", "parse_assignment", "read_settings", "write_settings"]
+__all__ = ["build_settings", "parse_assignment", "read_settings", "schema_of", "write_settings"]
 
 M = TypeVar("M", bound=BaseModel)
 
-SCHEMA = 1
 _HEAD = (
     "Settings of an Icefloe session. Change a value, run again: only what depends on it is redone.",
     'Lengths are in A, angles in degrees, dose in e/A^2. "" means: not set.',
@@ -35,47 +36,60 @@ _HEAD = (
 def write_settings(path: Path, settings: BaseModel) -> None:
     """Write every setting with its description.
 
-    In a file that exists already, values are changed in place: its own comments stay.
+    In a file that exists already, values are changed in place: its own comments stay. Settings
+    that the model no longer has are removed with the comment above them.
 
     Parameters
     ----------
     path
         The TOML file.
     settings
-        A model whose fields are models, one a section.
+        A model whose fields are models, one a section; they may hold models in turn, which become
+        sections ``[outer.inner]``.
     """
     values = _as_toml(settings)
+    model = type(settings)
+    is_new = False
     if path.is_file():
         document = _parse(path)
+        if _plain(document.get("schema", schema_of(model))) != schema_of(model):
+            document["schema"] = schema_of(model)
         for section, content in values.items():
+            field = model.model_fields[section]
             if section not in document:
-                document[section] = _new_section(type(getattr(settings, section)), content)
+                document[section] = _new_section(_model_of(field), content)
                 continue
-            fields = type(getattr(settings, section)).model_fields
             table: Any = document[section]
-            for key, value in content.items():
-                if key not in table:
-                    _add(table, key, value, fields[key])
-                elif _plain(table[key]) != value:
-                    table[key] = value
+            _drop_unknown(table, set(content))
+            _update(table, _model_of(field), content)
     else:
         document = tomlkit.document()
+        is_new = True
         for line in _HEAD:
             document.add(tomlkit.comment(line))
         document.add(tomlkit.nl())
-        document["schema"] = SCHEMA
+        document["schema"] = schema_of(model)
         for section, content in values.items():
             document.add(tomlkit.nl())
-            about = type(settings).model_fields[section].description
+            about = model.model_fields[section].description
             if about:
                 for line in textwrap.wrap(about, 92):
                     document.add(tomlkit.comment(line))
-            document[section] = _new_section(type(getattr(settings, section)), content)
+            document[section] = _new_section(_model_of(model.model_fields[section]), content)
+    write_repeated(document, settings, new=is_new)
     write_text(path, tomlkit.dumps(document))
+
+
+def schema_of(model: type[BaseModel]) -> int:
+    """Return the version of a model's file: its class variable ``SCHEMA``, else 1."""
+    return int(getattr(model, "SCHEMA", 1))
 
 
 def read_settings(path: Path, model: type[M]) -> M:
     """Return the settings in a file.
+
+    A file of an older schema is read if the model has a function ``migrate(content, schema)``,
+    which returns what the content means today.
 
     Raises
     ------
@@ -85,11 +99,15 @@ def read_settings(path: Path, model: type[M]) -> M:
         It is not TOML, or has a setting that is unknown or out of range.
     """
     content: dict[str, Any] = _plain(_parse(path))
-    schema = content.pop("schema", SCHEMA)
-    if schema != SCHEMA:
+    today = schema_of(model)
+    schema = content.pop("schema", today)
+    migrate: Any = getattr(model, "migrate", None)
+    if isinstance(schema, int) and 1 <= schema < today and migrate is not None:
+        content = migrate(content, schema)
+    elif schema != today:
         raise SettingsError(
             f"{path} has schema {schema}",
-            f"schema {SCHEMA}, which this version of Icefloe writes",
+            f"schema {today}, which this version of Icefloe writes",
             "Use the version of Icefloe that made the session",
         )
     return build_settings(model, content, str(path))
@@ -115,29 +133,25 @@ def build_settings(model: type[M], content: Mapping[str, Any], origin: str) -> M
     _refuse_unknown(model, content, origin, "section ")
     values: dict[str, Any] = {}
     for section, entries in content.items():
-        part = _model_of(model.model_fields[section])
-        if not isinstance(entries, Mapping):
-            raise SettingsError(
-                f"{origin}: '{section}' is {entries!r}", f"a section: [{section}] and its settings"
-            )
-        _refuse_unknown(part, entries, origin, "setting ", f"{section}.")
-        values[section] = {
-            key: None if value == "" and _allows_none(part.model_fields[key]) else value
-            for key, value in entries.items()
-        }
+        part = model.model_fields[section]
+        if repeated_item(part) is not None:
+            values[section] = build_repeated(part, entries, origin, section)
+        else:
+            values[section] = _section_values(_model_of(part), entries, origin, section)
     try:
         return model.model_validate(values)
     except SettingsError as error:  # from a validator that compares settings
         raise SettingsError(f"{origin}: {error.found}", error.expected, error.hint) from error
     except ValidationError as error:
         first = error.errors()[0]
-        name = ".".join(str(p) for p in first["loc"][:2])
-        about = _describe(model, first["loc"])
+        location, field = _setting_at(model, first["loc"])
+        name = ".".join(location)
+        about = (field.description or "") if field is not None else ""
         reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
         if first["type"] == "missing":
             raise SettingsError(f"{origin}: {name} is not set", about, "Set it") from error
         raise SettingsError(
-            f"{origin}: {name} is {_lookup(content, first['loc'][:2])!r}",
+            f"{origin}: {name} is {_lookup(content, location)!r}",
             reason,
             f"{name}: {about}" if about else "",
         ) from error
@@ -146,7 +160,8 @@ def build_settings(model: type[M], content: Mapping[str, Any], origin: str) -> M
 def parse_assignment(text: str) -> tuple[str, str, Any]:
     """Return section, key and value of ``section.key=value``.
 
-    The value is read as TOML; what is not TOML is text.
+    The key of a section within a section is ``inner.key``. The value is read as
+    TOML; what is not TOML is text.
 
     Raises
     ------
@@ -155,9 +170,9 @@ def parse_assignment(text: str) -> tuple[str, str, Any]:
     """
     name, equals, raw = text.partition("=")
     section, dot, key = name.strip().partition(".")
-    if not (equals and dot and section and key):
+    if not (equals and dot and section and all(key.split("."))):
         raise SettingsError(
-            f"--set is '{text}'", "section.key=value", "For example --set pick.threshold=4"
+            f"--set is '{text}'", "section.key=value", "For example --set pick.blob.threshold=4"
         )
     try:
         value: Any = tomlkit.parse(f"value = {raw.strip()}").unwrap()["value"]
@@ -187,20 +202,71 @@ def _plain(value: Any) -> Any:
 
 def _as_toml(settings: BaseModel) -> dict[str, dict[str, Any]]:
     """Return the settings with "" for None, as a TOML file that is read gives them."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Mapping):
+            return {k: plain(v) for k, v in value.items()}
+        return "" if value is None else value
+
+    fields = type(settings).model_fields
     return {
-        section: {k: "" if v is None else v for k, v in content.items()}
-        for section, content in settings.model_dump(mode="json").items()
+        section: plain(part)
+        for section, part in settings.model_dump(mode="json").items()
+        if repeated_item(fields[section]) is None
     }
 
 
 def _new_section(part: type[BaseModel], content: Mapping[str, Any]) -> Any:
     table = tomlkit.table()
-    for key, value in content.items():
-        _add(table, key, value, part.model_fields[key])
+    # Sections within it come last, since TOML counts what follows them to them.
+    for key in sorted(content, key=lambda k: isinstance(content[k], Mapping)):
+        _add(table, key, content[key], part.model_fields[key])
     return table
 
 
+def _update(table: Any, part: type[BaseModel], content: Mapping[str, Any]) -> None:
+    """Give a table of the file the values of its model."""
+    for key, value in content.items():
+        field = part.model_fields[key]
+        if key not in table:
+            _add(table, key, value, field)
+        elif isinstance(value, Mapping):
+            _drop_unknown(table[key], set(value))
+            _update(table[key], _model_of(field), value)
+        elif _plain(table[key]) != value:
+            table[key] = value
+
+
+def _drop_unknown(table: Any, known: set[str]) -> None:
+    """Remove settings that there are no more, and what is written directly above them."""
+    gone = [key for key in table if key not in known]
+    if not gone:
+        return
+    body: list[tuple[Any, Any]] = list(table.value.body)
+    kept: list[tuple[Any, Any]] = []
+    for key, item in body:
+        if key is not None and key.key in gone:
+            while kept and kept[-1][0] is None and isinstance(kept[-1][1], Comment):
+                kept.pop()
+        else:
+            kept.append((key, item))
+    comments = [(k, i) for k, i in kept if k is None or k.key in known]
+    for key in list(table):
+        table.remove(key)
+    table.value.body.clear()
+    for key, item in comments:
+        table.add(key, item) if key is not None else table.add(item)
+
+
 def _add(table: Any, key: str, value: Any, field: FieldInfo) -> None:
+    if isinstance(value, Mapping):
+        inner = _new_section(_model_of(field), value)
+        if field.description:
+            table.add(tomlkit.nl())
+            for line in textwrap.wrap(field.description, 92):
+                table.add(tomlkit.comment(line))
+        table.add(key, inner)
+        return
     for line in textwrap.wrap(field.description or "", 92):
         table.add(tomlkit.comment(line))
     for line in textwrap.wrap(_choices(field), 92):
@@ -231,6 +297,23 @@ def _allows_none(field: FieldInfo) -> bool:
     return annotation is type(None)
 
 
+def _section_values(part: type[BaseModel], entries: Any, origin: str, name: str) -> dict[str, Any]:
+    """Return a section's values with None for "", those of sections within it too."""
+    if not isinstance(entries, Mapping):
+        raise SettingsError(
+            f"{origin}: '{name}' is {entries!r}", f"a section: [{name}] and its settings"
+        )
+    _refuse_unknown(part, entries, origin, "setting ", f"{name}.")
+    values: dict[str, Any] = {}
+    for key, value in entries.items():
+        field = part.model_fields[key]
+        if _is_model(field):
+            values[key] = _section_values(_model_of(field), value, origin, f"{name}.{key}")
+        else:
+            values[key] = None if value == "" and _allows_none(field) else value
+    return values
+
+
 def _refuse_unknown(
     model: type[BaseModel], content: Mapping[str, Any], origin: str, what: str, prefix: str = ""
 ) -> None:
@@ -238,17 +321,42 @@ def _refuse_unknown(
     for name in content:
         if name not in known:
             close = difflib.get_close_matches(str(name), known, 1, 0.5)
+            inner = [
+                f"{key}.{match}"
+                for key, field in model.model_fields.items()
+                if prefix and _is_model(field)
+                for match in difflib.get_close_matches(
+                    str(name), list(_model_of(field).model_fields), 1, 0.8
+                )
+            ]
+            meant = " or ".join(f"'{prefix}{guess}'" for guess in inner or close)
             raise SettingsError(
                 f"{origin}: there is no {what}'{prefix}{name}'",
                 f"one of {', '.join(known)}",
-                f"Did you mean '{prefix}{close[0]}'?" if close else "",
+                f"Did you mean {meant}?" if meant else "",
             )
 
 
-def _describe(model: type[BaseModel], location: Sequence[int | str]) -> str:
-    part = _model_of(model.model_fields[str(location[0])])
-    field = part.model_fields.get(str(location[1])) if len(location) > 1 else None
-    return (field.description or "") if field is not None else ""
+def _is_model(field: FieldInfo) -> bool:
+    annotation = field.annotation
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+
+
+def _setting_at(
+    model: type[BaseModel], location: Sequence[int | str]
+) -> tuple[list[str], FieldInfo | None]:
+    """Return the names of sections and setting in an error's location, and the setting's field."""
+    names: list[str] = []
+    part, field = model, None
+    for key in location:
+        if not isinstance(key, str) or key not in part.model_fields:
+            break
+        names.append(key)
+        field = part.model_fields[key]
+        if not _is_model(field):
+            break
+        part = _model_of(field)
+    return names, field
 
 
 def _lookup(content: Any, location: Sequence[int | str]) -> Any:

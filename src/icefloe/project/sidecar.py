@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -16,11 +17,23 @@ from typing import Any, Literal
 import numpy as np
 
 from icefloe.errors import InputError
-from icefloe.formats.atomic import write_text
+from icefloe.formats.atomic import write_bytes
+from icefloe.project.checksum import WrittenFile
 
-__all__ = ["FileIdentity", "Sidecar", "identify", "plain_json", "read_sidecar", "write_sidecar"]
+__all__ = [
+    "FileIdentity",
+    "Sidecar",
+    "WrittenFile",
+    "identify",
+    "plain_json",
+    "read_sidecar",
+    "sidecar_is_intact",
+    "write_sidecar",
+]
 
 SCHEMA = 1
+# Between a sidecar's content and the checksum of that.
+_SELF = b', "checksum": "'
 
 
 @dataclass(frozen=True)
@@ -70,6 +83,12 @@ class Sidecar:
         Time it took.
     version
         Version of Icefloe.
+    written
+        By role, size and checksum of each file as it was written; empty in sidecars of versions
+        that did not record it. See `icefloe.project.checksum`.
+    run
+        The run that made it, a line of ``runs.jsonl``; empty in sidecars of versions that did
+        not record it.
     """
 
     stage: str
@@ -85,6 +104,8 @@ class Sidecar:
     error: Mapping[str, str] | None = None
     seconds: float = 0.0
     version: str = ""
+    written: Mapping[str, WrittenFile] = field(default_factory=dict)
+    run: str = ""
 
 
 def identify(path: Path, listed: str) -> FileIdentity:
@@ -108,7 +129,18 @@ def identify(path: Path, listed: str) -> FileIdentity:
 def write_sidecar(path: Path, sidecar: Sidecar) -> None:
     """Write a sidecar, whole or not at all."""
     content = {"schema": SCHEMA, **asdict(sidecar)}
-    write_text(path, json.dumps(plain_json(content), allow_nan=False, ensure_ascii=False) + "\n")
+    text = json.dumps(plain_json(content), allow_nan=False, ensure_ascii=False)
+    body = text.removesuffix("}").encode()
+    write_bytes(path, body + _SELF + f"crc32:{zlib.crc32(body):08x}".encode() + b'"}\n')
+
+
+def sidecar_is_intact(path: Path) -> bool:
+    """Return whether a sidecar's text is as it was written; true where none has been recorded."""
+    try:
+        body, found, tail = path.read_bytes().rpartition(_SELF)
+    except OSError:
+        return False
+    return not found or tail.startswith(f'crc32:{zlib.crc32(body):08x}"'.encode())
 
 
 def read_sidecar(path: Path) -> Sidecar | None:
@@ -124,6 +156,8 @@ def read_sidecar(path: Path) -> Sidecar | None:
         if values.get("input") is not None:
             values["input"] = FileIdentity(**values["input"])
         values["flags"] = tuple(values.get("flags") or ())
+        written = values.get("written") or {}
+        values["written"] = {role: WrittenFile(**entry) for role, entry in written.items()}
         sidecar = Sidecar(**values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

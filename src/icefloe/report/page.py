@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from icefloe import __version__
+from icefloe._types import BoolArray
 from icefloe.curation import Curation, load_curation
 from icefloe.project import ExposureRecord, Project, load_record
 from icefloe.report import figures
@@ -19,12 +20,14 @@ from icefloe.report.summary import (
     QUANTITIES,
     Row,
     facts,
+    live_facts,
     micrograph_geometry,
     read_rows,
     reliable_numbers,
     select_panels,
     state_counts,
 )
+from icefloe.report.workflow import session_methods
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -53,6 +56,7 @@ class _Panel:
     micrograph: Markup
     rings: Markup | None
     curves: Markup | None
+    scores: Markup | None
     ctf_figures: list[tuple[Markup, str]]
     advice: list[str]
     frames_image: str
@@ -98,9 +102,10 @@ def build_report(project: Project, *, panel_limit: int = PANEL_LIMIT) -> str:
         curated=None if curation is None else _curated(curation),
         version=__version__,
         rows=rows,
+        methods=session_methods(project) if rows else None,
         counts=state_counts(rows),
         highlights=_highlights(rows),
-        facts=facts(rows),
+        facts=[*facts(rows), *live_facts(project)],
         failures=[row for row in rows if row.failure is not None],
         flags=[
             (flag, len(names), names[:_NAMES_SHOWN], max(0, len(names) - _NAMES_SHOWN))
@@ -225,7 +230,10 @@ def _panel(record: ExposureRecord, row: Row, position: int, project: Project) ->
     return _Panel(
         row=row,
         position=position,
-        micrograph=_safe(figures.micrograph(image, shape, pixel_size, picks, title=title)),
+        micrograph=_safe(
+            figures.micrograph(image, shape, pixel_size, picks, mask=_mask(record), title=title)
+        ),
+        scores=None if not count else _scores(record.flags.get("pick", ()), picks or {}),
         rings=None
         if spectrum is None
         else _safe(figures.ctf_rings(spectrum, ctf, edge, small=True)),
@@ -240,6 +248,32 @@ def _panel(record: ExposureRecord, row: Row, position: int, project: Project) ->
         details=_details(numbers),
         shown=image is not None or bool(motion or ctf or picks),
     )
+
+
+def _mask(record: ExposureRecord) -> BoolArray | None:
+    """Return where nothing was picked, if picking recorded it and it can be read."""
+    from icefloe.errors import IcefloeError
+    from icefloe.formats.mrc import read_mrc
+
+    path = record.file("pick", "mask")
+    if path is None:
+        return None
+    try:
+        data, _ = read_mrc(path)
+    except IcefloeError:
+        return None
+    return np.asarray(data > 0.5) if data.ndim == 2 else None
+
+
+def _scores(flags: Sequence[str], picks: Mapping[str, Any]) -> Markup | None:
+    """Return the distribution of the picks' scores."""
+    threshold = number(picks, "threshold")
+    if threshold is None or not picks.get("score"):
+        return None
+    weak = any("do not stand out" in flag for flag in flags)
+    note = "Particles do not stand out from the noise." if weak else ""
+    scores = np.asarray(picks["score"], dtype=np.float64)
+    return _safe(figures.score_histogram(scores, threshold, note=note, label="Scores of the picks"))
 
 
 def _ctf_figures(ctf: Mapping[str, Any]) -> list[tuple[Markup, str]]:

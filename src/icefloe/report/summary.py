@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from icefloe.project import ExposureRecord, Failure, Project, load_record
+from icefloe.curation.indexed import session_index
+from icefloe.project import ExposureRecord, Failure, Project
 from icefloe.report.figures.values import number, pair
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Quantity",
     "Row",
     "facts",
+    "live_facts",
     "micrograph_geometry",
     "read_rows",
     "reliable_numbers",
@@ -80,6 +82,7 @@ QUANTITIES: tuple[Quantity, ...] = (
     Quantity("motion", "Total motion", "Å", 1, _from("motion", "motion_total")),
     Quantity("early", "Early motion", "Å", 1, _from("motion", "motion_early")),
     Quantity("picks", "Picks", "", 0, _from("pick", "n_picks")),
+    Quantity("particles", "Particles", "", 0, _from("extract", "n_particles"), plotted=False),
     Quantity("ice", "Ice", "", 3, _from("ctf", "iciness")),
 )
 
@@ -164,17 +167,17 @@ def reliable_numbers(record: ExposureRecord) -> dict[str, Mapping[str, Any]]:
 
 
 def read_rows(project: Project) -> list[Row]:
-    """Return what the tables and histograms need; one exposure at a time is in memory.
+    """Return what the tables and histograms need.
 
     Without a particle diameter a session ends with the CTF: where no exposure was picked although
     some were fitted, picking and extraction are not waited for.
     """
     rows: list[Row] = []
     status: list[Mapping[str, str]] = []
-    for name, source in project.read_registry().items():
-        record = load_record(project, name, source)
-        rows.append(_row(record, source))
-        status.append(record.status)
+    with session_index(project) as index:
+        for record in index.records():
+            rows.append(_row(record, project.listed(record.source)))
+            status.append(record.status)
     fitted = any(stages.get("ctf") == "done" for stages in status)
     picked = any(stages.get("pick", "waiting") != "waiting" for stages in status)
     if not fitted or picked:
@@ -255,6 +258,24 @@ def facts(rows: Sequence[Row]) -> list[Fact]:
     order += ["Amplitude contrast", "Frames", "Dose per frame", "Total dose", "Particle diameter"]
     rest = [label for label in found if label not in order]
     return [found[label] for label in order + rest if label in found]
+
+
+def live_facts(project: Project) -> list[Fact]:
+    """Return how a live run kept up; nothing without one."""
+    from icefloe.project.live_log import live_figures, read_entries
+
+    figures = live_figures(read_entries(project))
+    if figures is None:
+        return []
+    lines = []
+    if figures.latency is not None and figures.slow is not None:
+        text = f"{figures.latency:.0f} s; 9 of 10 within {figures.slow:.0f} s"
+        lines.append(Fact("Picks after the movie was whole", text))
+    if figures.per_hour is not None:
+        lines.append(
+            Fact("Throughput of the live run", f"{figures.per_hour:.0f} exposures an hour")
+        )
+    return lines
 
 
 def _fact(label: str, unit: str, digits: int, values: Sequence[float | None]) -> Fact | None:

@@ -13,6 +13,12 @@ from icefloe.report.figures.ctf_surface import defocus_surface, recorded_surface
 from icefloe.report.figures.ctf_text import ctf_facts, with_error
 from icefloe.report.figures.distribution import histogram, series
 from icefloe.report.figures.images import micrograph, picture, to_webp, web_image
+from icefloe.report.figures.picks import (
+    score_contrast,
+    score_histogram,
+    score_parts,
+    size_evidence,
+)
 from icefloe.report.figures.rings import ring_curves, ring_text
 from icefloe.report.figures.spectrum import spectrum_curves
 from icefloe.report.figures.tracks import (
@@ -36,7 +42,11 @@ __all__ = [
     "recorded_surface",
     "ring_curves",
     "ring_text",
+    "score_contrast",
+    "score_histogram",
+    "score_parts",
     "series",
+    "size_evidence",
     "spectrum_curves",
     "surface_grid",
     "to_webp",

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from icefloe._types import AnyArray
+from icefloe._types import AnyArray, BoolArray
+from icefloe.report.figures.picks import mask_outline
 from icefloe.report.figures.svg import Sheet, fmt, format_number
 from icefloe.report.figures.values import array, number
 
@@ -40,8 +41,9 @@ def to_webp(image: AnyArray, quality: int = 60) -> bytes:
 
 
 def picture(data: bytes) -> str:
-    """Return WebP bytes as the address of an inlined image."""
-    return "data:image/webp;base64," + base64.b64encode(data).decode()
+    """Return WebP or PNG bytes as the address of an inlined image."""
+    kind = "png" if data.startswith(b"\x89PNG") else "webp"
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode()
 
 
 def micrograph(
@@ -50,6 +52,7 @@ def micrograph(
     pixel_size: float | None,
     picks: Mapping[str, Any] | None = None,
     *,
+    mask: BoolArray | None = None,
     title: str = "Micrograph",
 ) -> bytes:
     """Return a micrograph with its picks as circles of their diameter, and a scale bar.
@@ -57,13 +60,15 @@ def micrograph(
     Parameters
     ----------
     image
-        WebP, row 0 on top.
+        WebP or PNG, row 0 on top.
     shape
         (ny, nx) of the micrograph in pixels; picks need it.
     pixel_size
         Of the micrograph, A.
     picks
         Numbers of the picking stage: `y`, `x` in pixels and `diameter`, A, of each.
+    mask
+        (my, mx) over the whole micrograph, True where nothing is picked; outlined.
     title
         Text for people who do not see it.
     """
@@ -85,6 +90,11 @@ def micrograph(
         )
     else:
         sheet.rectangle("frame", 0.5, 0.5, width - 1, height - 1)
+    if mask is not None and mask.any():
+        outline = mask_outline(mask, height, width)
+        sheet.raw(
+            f'<path class="picks" fill="none" stroke="#ffa630" stroke-width="2" d="{outline}"/>'
+        )
     if picks:
         circles = _circles(picks, fit, pixel_size)
         sheet.raw(

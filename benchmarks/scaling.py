@@ -1,0 +1,150 @@
+"""What a session of many exposures costs the process that gives them out.
+
+    python benchmarks/scaling.py [--exposures 20000] [--workers 2] [--keep DIR]
+
+The stages do nothing but return a number, so that all that is measured is planning, giving out,
+recording and resuming. Prints, for several sizes, seconds and CPU seconds of the coordinator for
+each exposure, its peak memory, and the same for a run that finds everything done.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+
+
+class _Nothing:
+    """A stage that only says that it was there."""
+
+    version = 1
+
+    def __init__(self, name: str, needs: tuple[str, ...]) -> None:
+        self.name, self.needs = name, needs
+
+    def upstream(self, session: Any, kind: str) -> tuple[str, ...] | None:
+        return self.needs
+
+    def choices(self, session: Any) -> Mapping[str, Any]:
+        return {}
+
+    def prefetch(self, work: Any) -> None:
+        if self.name == "import":
+            work.numbers["import"] = {"kind": "movie"}
+
+    def run(self, work: Any) -> Any:
+        from icefloe.engine import Outcome
+
+        return Outcome({"kind": "movie", "value": 1.5})
+
+
+STAGES = (
+    _Nothing("import", ()),
+    _Nothing("motion", ("import",)),
+    _Nothing("ctf", ("motion",)),
+    _Nothing("look", ("motion",)),
+    _Nothing("pick", ("motion",)),
+    _Nothing("extract", ("pick",)),
+)
+
+
+def _one(directory: Path, workers: int) -> None:
+    """Run the session; called in a process of its own, prints its own cost."""
+    import scaling
+
+    from icefloe.engine import Session, run_session
+    from icefloe.engine.pool import WorkerPool, local_config
+
+    session = Session.open(directory)
+    begin, cpu = time.perf_counter(), time.process_time()
+    if workers:
+        config = local_config(workers, directory / "parsl")
+        with WorkerPool(config, device="cpu", stages="scaling:STAGES") as pool:
+            summary = run_session(session, stages=scaling.STAGES, pool=pool)
+    else:
+        summary = run_session(session, stages=scaling.STAGES)
+    print(
+        json.dumps(
+            {
+                "ran": summary.ran,
+                "failed": len(summary.failures),
+                "wall": time.perf_counter() - begin,
+                "cpu": time.process_time() - cpu,
+                "memory": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10,
+            }
+        )
+    )
+
+
+def _measure(directory: Path, workers: int) -> dict[str, float]:
+    environment = os.environ | {
+        "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent / 'src'}",
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, __file__, "--one", str(directory), "--workers", str(workers)]
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _session(root: Path, exposures: int) -> Path:
+    from icefloe.engine.setup import open_or_create
+
+    raw, directory = root / "raw", root / "session"
+    raw.mkdir(parents=True)
+    project, _ = open_or_create(directory, {}, may_create=True)
+    sources = {}
+    for i in range(exposures):
+        name = f"movie_{i:05d}"
+        (raw / f"{name}.tiff").touch()
+        sources[name] = str(raw / f"{name}.tiff")
+    project.write_registry(sources)
+    return directory
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--exposures", type=int, default=20000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--keep", type=Path, default=None)
+    parser.add_argument("--one", type=Path, default=None, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one is not None:
+        _one(arguments.one, arguments.workers)
+        return
+    sizes = sorted({max(100, arguments.exposures // 16), arguments.exposures // 4,
+                    arguments.exposures})  # fmt: skip
+    print("| exposures | run | wall, s | coordinator CPU, ms an exposure | peak memory, MB |")
+    print("|---|---|---|---|---|")
+    for workers in sorted({0, arguments.workers}):
+        for size in sizes:
+            root = Path(tempfile.mkdtemp(dir=arguments.keep, prefix="scaling-"))
+            try:
+                directory = _session(root, size)
+                for name in ("first", "nothing to do"):
+                    r = _measure(directory, workers)
+                    assert r["ran"] == (size if name == "first" else 0), r
+                    assert r["failed"] == 0, r
+                    who = f"{workers} workers" if workers else "in one process"
+                    print(
+                        f"| {size} | {name}, {who} | {r['wall']:.1f} | "
+                        f"{1000 * r['cpu'] / size:.2f} | {r['memory']:.0f} |",
+                        flush=True,
+                    )
+            finally:
+                shutil.rmtree(root, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()

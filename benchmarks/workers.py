@@ -1,0 +1,144 @@
+"""Kills workers and their coordinator at random moments and compares what comes of the session.
+
+    python benchmarks/workers.py [--kills 50] [--movies 16] [--workers 2] [--seed 1]
+
+A small simulated session is run once undisturbed in one process, and once undisturbed by workers.
+Then a third one is run by workers of which one, or the run itself, is killed with SIGKILL again and
+again; a run that was killed is started again, and when a run came to its end the records of some
+exposures are removed, so that there is work until all kills are done. At the end every file that a
+user opens must have the same bytes in all three sessions.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+from kill import compare, make_movies
+
+
+@dataclass
+class Report:
+    """What happened."""
+
+    workers: int = 0
+    runs: int = 0
+    failed: list[str] = field(default_factory=list)
+    starts: int = 0
+
+
+def disturb(project: Path, options: list[str], kills: int, workers: int, seed: int) -> Report:
+    """Run and kill until `kills` processes were killed, then once more to the end."""
+    rng = random.Random(seed)
+    report = Report()
+    command = [*options, "--workers", str(workers), "--project", str(project), "--retry-failed"]
+    process: subprocess.Popen[bytes] | None = None
+    while report.workers + report.runs < kills:
+        if process is None or process.poll() is not None:
+            if process is not None and process.returncode == 0:
+                _forget(project, rng)
+            process = _start(*command)
+            report.starts += 1
+        victims = _workers(project)
+        if not victims:  # not up yet
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(0.2)
+            continue
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(rng.uniform(0.3, 4.0))
+        if process.poll() is not None:
+            continue
+        if rng.random() < 0.3:
+            process.kill()
+            process.wait()
+            report.runs += 1
+        elif victims := _workers(project):
+            with suppress(psutil.NoSuchProcess):
+                rng.choice(victims).kill()
+                report.workers += 1
+    if process is not None and process.poll() is None:
+        process.wait()
+    done = subprocess.run(
+        [sys.executable, "-m", "icefloe", "run", *command],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    report.failed = [line for line in done.stderr.splitlines() if "failed:" in line]
+    return report
+
+
+def _workers(project: Path) -> list[psutil.Process]:
+    """Return the workers of the session's run: they are the children of Parsl's manager."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+            command = " ".join(process.cmdline())
+            if "process_worker_pool" in command and f"--logdir={project}" in command:
+                found += process.children()
+    return found
+
+
+def _forget(project: Path, rng: random.Random) -> None:
+    """Remove the records of half the exposures."""
+    names = sorted(path for path in (project / "exposures").iterdir() if path.is_dir())
+    for path in rng.sample(names, max(1, len(names) // 2)):
+        shutil.rmtree(path)
+
+
+def _start(*arguments: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "icefloe", "run", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def _icefloe(*arguments: str) -> float:
+    begin = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "icefloe", *arguments], capture_output=True, check=True)
+    return time.perf_counter() - begin
+
+
+def main() -> None:
+    """Run from the command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--movies", type=int, default=16)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        work = Path(directory)
+        options = make_movies(work / "raw", arguments.movies, 512, 8)
+        alone = _icefloe("run", *options, "--project", str(work / "alone"))
+        count = str(arguments.workers)
+        pool = _icefloe("run", *options, "--workers", count, "--project", str(work / "pool"))
+        print(f"undisturbed: {alone:.1f} s in one process, {pool:.1f} s by {count} workers")
+        project = work / "killed"
+        report = disturb(project, options, arguments.kills, arguments.workers, arguments.seed)
+        for name in ("alone", "pool", "killed"):
+            _icefloe("export", "relion", "--project", str(work / name))
+        print(
+            f"{report.workers} workers and {report.runs} runs killed; {report.starts} starts; "
+            f"failed at the end: {report.failed or 'none'}"
+        )
+        bad = list(report.failed)
+        for name in ("pool", "killed"):
+            compared, different = compare(work / "alone", work / name)
+            print(f"{name}: {compared} files compared, different: {different or 'none'}")
+            bad += different
+    sys.exit(1 if bad else 0)
+
+
+if __name__ == "__main__":
+    main()

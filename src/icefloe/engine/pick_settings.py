@@ -1,0 +1,173 @@
+"""How a session picks: the method, what all methods need, and a section for each method.
+
+The sections hold the settings of the pickers themselves, without the diameter and the contrast,
+which are facts about the particle and stand once for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    field_validator,
+    model_validator,
+)
+
+from icefloe.errors import SettingsError
+from icefloe.picking.match_settings import MatchSettings
+from icefloe.picking.settings import BlobSettings
+
+__all__ = ["PickMethod", "PickSettings", "migrated_pick"]
+
+# A further method needs its name here, a section below, and a case in `engine.picking`.
+PickMethod = Literal["auto", "blob", "template", "none"]
+
+# Facts about the particle, which [pick] has for all methods.
+_SHARED = ("diameter", "contrast")
+
+
+def _choices(name: str, model: type[BaseModel]) -> type[BaseModel]:
+    """Return a picker's settings without what all methods share."""
+    fields: dict[str, Any] = {
+        key: (field.annotation, field)
+        for key, field in model.model_fields.items()
+        if key not in _SHARED
+    }
+    return create_model(name, __config__=ConfigDict(frozen=True, extra="forbid"), **fields)
+
+
+if TYPE_CHECKING:
+
+    class BlobChoices(BaseModel):
+        """`BlobSettings` without diameter and contrast."""
+
+    class TemplateChoices(BaseModel):
+        """`MatchSettings` without diameter and contrast."""
+
+else:
+    BlobChoices = _choices("BlobChoices", BlobSettings)
+    TemplateChoices = _choices("TemplateChoices", MatchSettings)
+
+
+class PickSettings(BaseModel):
+    """The method, and what it needs."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: PickMethod = Field(
+        default="auto",
+        description="auto: templates made from the session's own first good exposures; blob: "
+        "discs and rings of the diameter given; template: the templates given; none: no picking.",
+    )
+    diameter: tuple[float, float] | None = Field(
+        default=None,
+        description="Smallest and largest particle diameter, A; one number means both. Not set: "
+        "found in the data or the templates; blob needs it.",
+    )
+    contrast: Literal["dark", "bright"] = Field(
+        default="dark", description="Whether particles are darker or brighter than the ice."
+    )
+    reference_exposures: int = Field(
+        default=8,
+        ge=1,
+        le=200,
+        description="Good exposures (with a usable CTF) that auto waits for before it makes its "
+        "reference; fewer if the session has no more.",
+    )
+    reference_micrographs: int = Field(
+        default=4,
+        ge=1,
+        le=50,
+        description="How many of them, spread evenly, the reference is made from; all of them if "
+        "these hold too few particles.",
+    )
+    templates: str | None = Field(
+        default=None,
+        description="For method template: class averages (.mrcs, RELION's STAR, cryoSPARC's .cs), "
+        "a map (.mrc) or an atomic model; relative to this session's directory unless absolute.",
+    )
+    template_pixel_size: float | None = Field(
+        default=None, gt=0, description="Their pixel size, A; not set: their header's."
+    )
+    template_ctf: bool = Field(
+        default=True,
+        description="Show those templates through each micrograph's CTF; false if they have one.",
+    )
+    blob: BlobChoices = Field(
+        default=BlobChoices(), description="Method blob, and auto where it finds no reference."
+    )
+    template: TemplateChoices = Field(
+        default=TemplateChoices(), description="Matching of templates: methods auto and template."
+    )
+
+    @field_validator("diameter", mode="before")
+    @classmethod
+    def _one_means_both(cls, value: object) -> object:
+        if isinstance(value, (int, float)):
+            return (value, value)
+        if isinstance(value, (list, tuple)) and len(value) == 1:
+            return (value[0], value[0])
+        return value
+
+    @field_validator("diameter")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 < value[0] <= value[1]:
+            raise ValueError("the diameters must be positive, the smaller one first")
+        return value
+
+    @model_validator(mode="after")
+    def _possible(self) -> PickSettings:
+        if self.method == "blob" and self.diameter is None:
+            raise SettingsError(
+                "pick.method is 'blob' and pick.diameter is not set",
+                "the particle diameter, A",
+                "Give --diameter, or use --pick auto, which finds it",
+            )
+        if self.method == "template" and self.templates is None:
+            raise SettingsError(
+                "pick.method is 'template' and pick.templates is not set",
+                "class averages (.mrcs, STAR, .cs), a map or an atomic model",
+                "Give --templates FILE, or use --pick auto, which makes its own",
+            )
+        # What the pickers check beyond single values.
+        for section, make in (("blob", self.blob_settings), ("template", self.match_settings)):
+            try:
+                make()
+            except ValidationError as error:
+                message = error.errors()[0]["msg"].removeprefix("Value error, ")
+                raise SettingsError(f"[pick.{section}]: {message}") from None
+        return self
+
+    def blob_settings(self, diameter: tuple[float, float] | None = None) -> BlobSettings:
+        """Return the settings of `pick_blobs`, with another diameter if one is given."""
+        return BlobSettings.model_validate(
+            {
+                **self.blob.model_dump(),
+                "diameter": diameter or self.diameter,
+                "contrast": self.contrast,
+            }
+        )
+
+    def match_settings(self) -> MatchSettings:
+        """Return the settings of `pick_templates`; of a range of diameters, with its middle."""
+        middle = None if self.diameter is None else sum(self.diameter) / 2
+        return MatchSettings.model_validate(
+            {**self.template.model_dump(), "diameter": middle, "contrast": self.contrast}
+        )
+
+
+def migrated_pick(old: object) -> object:
+    """Return today's section for one of schema 1, which held the settings of `pick_blobs`."""
+    if not isinstance(old, Mapping):
+        return old  # refused where the file is read
+    diameter = old.get("diameter", "")
+    section = {k: v for k, v in old.items() if k in _SHARED}
+    blob = {k: v for k, v in old.items() if k not in _SHARED}
+    return {**section, "method": "none" if diameter in ("", None) else "blob", "blob": blob}

@@ -1,0 +1,292 @@
+"""Worker processes, here or on a cluster, through Parsl's HighThroughputExecutor.
+
+Parsl (Babuji et al. 2019, HPDC) starts the workers, gives each a task at a time, and says which
+task was lost when one of them dies. What is done about a lost task is decided here: it is given
+out again a few times and then recorded as this exposure's failure, so that a movie that kills
+every worker it meets costs only itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from icefloe.engine.guard import guarded
+from icefloe.engine.worker import DEFAULT_STAGES, ExposureResult, ExposureTask, run_task
+from icefloe.errors import DeviceError, InputError, SettingsError
+
+if TYPE_CHECKING:
+    from parsl.concurrent import ParslPoolExecutor
+    from parsl.config import Config
+
+__all__ = ["Feed", "ListFeed", "Lost", "WorkerPool", "local_config", "read_config"]
+
+# A node that goes down takes the tasks of all its workers along, none of which is to blame.
+_NODE_TRIES = 10
+_POLL = 0.5
+# Tasks given out for each worker: one that it does and one that waits, so that no worker is idle
+# and the newest exposure need not wait behind many.
+_AHEAD = 2
+_UNKNOWN_WORKERS = 64
+
+
+class Feed(Protocol):
+    """Where the next task comes from."""
+
+    def take(self) -> ExposureTask | None:
+        """Return the next task; None if there is none at the moment."""
+
+    def put(self, task: ExposureTask) -> None:
+        """Take a task back, to be given out again."""
+
+    def ended(self) -> bool:
+        """Whether no more tasks will come."""
+
+
+class ListFeed:
+    """Tasks that are all known."""
+
+    def __init__(self, tasks: Sequence[ExposureTask]) -> None:
+        self._tasks = list(reversed(tasks))
+
+    def take(self) -> ExposureTask | None:
+        """Return the next task."""
+        return self._tasks.pop() if self._tasks else None
+
+    def put(self, task: ExposureTask) -> None:
+        """Give a task back; it is the next one."""
+        self._tasks.append(task)
+
+    def ended(self) -> bool:
+        """Whether all were taken."""
+        return not self._tasks
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A task that no worker survived.
+
+    Attributes
+    ----------
+    task
+        The task.
+    tries
+        How many workers it was given to.
+    reason
+        What Parsl said of the last one.
+    """
+
+    task: ExposureTask
+    tries: int
+    reason: str
+
+
+@dataclass
+class _Pending:
+    task: ExposureTask
+    tries: int = 1
+    node_tries: int = 1
+
+
+@dataclass
+class WorkerPool:
+    """Workers for the time of a ``with`` block.
+
+    Attributes
+    ----------
+    config
+        Of `local_config`, or a user's own.
+    device, threads
+        What a worker computes on; ``auto`` is the card that it was given, else the CPU.
+    limit
+        Seconds after which a worker that is still at one exposure ends itself; 0: never.
+    tries
+        How many workers a task may kill before it is given up.
+    stages
+        ``module:name`` of the stages.
+    """
+
+    config: Config
+    device: str = "auto"
+    threads: int = 1
+    limit: float = 0.0
+    tries: int = 3
+    stages: str = DEFAULT_STAGES
+    _pool: ParslPoolExecutor | None = None
+    _ahead: int = field(init=False, default=1)
+
+    def __post_init__(self) -> None:
+        self._ahead = _AHEAD * max(1, worker_count(self.config) or _UNKNOWN_WORKERS // _AHEAD)
+
+    def __enter__(self) -> WorkerPool:
+        from parsl.concurrent import ParslPoolExecutor
+
+        # Parsl starts its programs by name; they lie beside the interpreter, which need not be on
+        # the path.
+        here = str(Path(sys.executable).parent)
+        if here not in os.environ.get("PATH", "").split(os.pathsep):
+            os.environ["PATH"] = here + os.pathsep + os.environ.get("PATH", "")
+        logging.getLogger("parsl").setLevel(logging.CRITICAL)
+        self._pool = ParslPoolExecutor(self.config)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._pool is not None:
+            # Tasks under way need not be waited for: their files are whole or not there.
+            self._pool.shutdown(wait=False)
+            self._pool = None
+
+    def submit(self, function: Any, *arguments: Any) -> Future[Any]:
+        """Give any importable function to a worker."""
+        assert self._pool is not None, "used outside its with block"
+        future: Future[Any] = self._pool.submit(function, *arguments)
+        return future
+
+    def run(self, feed: Feed) -> Iterator[ExposureResult | Lost | None]:
+        """Yield what became of each task, in the order in which they end.
+
+        None is yielded at least twice a second while nothing ends, so that the caller can look
+        after other things.
+        """
+        pending: dict[Future[Any], _Pending] = {}
+        while pending or not feed.ended():
+            while len(pending) < self._ahead and (task := feed.take()) is not None:
+                pending[self.submit(run_task, task)] = _Pending(task)
+            if not pending:
+                time.sleep(_POLL)
+                yield None
+                continue
+            done, _ = wait(list(pending), timeout=_POLL, return_when=FIRST_COMPLETED)
+            for future in done:
+                entry = pending.pop(future)
+                outcome = self._outcome(future, entry)
+                if outcome is None:
+                    pending[self.submit(run_task, entry.task)] = entry
+                else:
+                    yield outcome
+            if not done:
+                yield None
+
+    def _outcome(self, future: Future[Any], entry: _Pending) -> ExposureResult | Lost | None:
+        """Return what a future came to; None if the task is to be given out again."""
+        from parsl.executors.errors import BadStateException
+        from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
+
+        error = future.exception()
+        if error is None:
+            result: ExposureResult = future.result()
+            return result
+        if isinstance(error, BadStateException):
+            raise DeviceError(
+                f"The workers cannot be started ({error})",
+                hint="'icefloe cluster check' tries them one step after the other",
+            ) from error
+        if isinstance(error, WorkerLost) and entry.tries < self.tries:
+            entry.tries += 1
+            return None
+        if isinstance(error, ManagerLost) and entry.node_tries < _NODE_TRIES:
+            entry.node_tries += 1
+            return None
+        return Lost(entry.task, max(entry.tries, entry.node_tries), f"{error}")
+
+
+def worker_count(config: Config) -> int:
+    """Return how many workers a configuration may come to have; 0 if it does not say."""
+    total = 0
+    for executor in config.executors:
+        workers = getattr(executor, "max_workers_per_node", None)
+        provider = getattr(executor, "provider", None)
+        if workers is None or workers == float("inf") or provider is None:
+            return 0
+        nodes = getattr(provider, "nodes_per_block", 1) * getattr(provider, "max_blocks", 1)
+        total += int(workers) * int(nodes)
+    return total
+
+
+def local_config(workers: int, run_directory: Path, *, accelerators: Sequence[str] = ()) -> Config:
+    """Return a configuration for workers on this machine.
+
+    Parameters
+    ----------
+    workers
+        How many; with accelerators, one for each of these.
+    run_directory
+        For Parsl's own files.
+    accelerators
+        Numbers of the cards, one worker each: a worker sees only its own.
+    """
+    from parsl.config import Config
+    from parsl.executors import HighThroughputExecutor
+    from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
+    from parsl.providers import LocalProvider
+
+    if workers < 1:
+        raise SettingsError(f"--workers is {workers}", "1 or more")
+    manager = guarded("parsl.executors.high_throughput.process_worker_pool")
+    executor = HighThroughputExecutor(
+        label="icefloe",
+        address="127.0.0.1",
+        max_workers_per_node=len(accelerators) or workers,
+        cores_per_worker=1e-3,  # how many there are was decided by the user
+        available_accelerators=list(accelerators),
+        # Only this machine talks to them, over its own loopback.
+        encrypted=False,
+        heartbeat_period=5,
+        heartbeat_threshold=20,
+        interchange_launch_cmd=guarded("parsl.executors.high_throughput.interchange"),
+        launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", shlex.join(manager), 1),
+        provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
+    )
+    return Config(
+        executors=[executor],
+        run_dir=str(run_directory),
+        strategy="none",
+        # Its first step starts the workers.
+        strategy_period=0.5,
+        initialize_logging=False,
+        usage_tracking=0,
+    )
+
+
+def read_config(path: Path) -> Config:
+    """Return the ``config`` that a Python file defines, as Parsl's own documentation has it.
+
+    Raises
+    ------
+    InputError
+        The file does not run, or defines no configuration.
+    """
+    import runpy
+
+    from parsl.config import Config
+
+    try:
+        content = runpy.run_path(str(path))
+    except Exception as error:
+        raise InputError(
+            f"{path} cannot be run ({type(error).__name__}: {error})",
+            "a Python file that defines a parsl.config.Config named 'config'",
+            "'icefloe cluster template slurm' prints one to start from",
+        ) from error
+    config = content.get("config")
+    if not isinstance(config, Config):
+        raise InputError(
+            f"{path} defines no 'config'",
+            "a parsl.config.Config of that name",
+            "'icefloe cluster template slurm' prints one to start from",
+        )
+    return config

@@ -1,0 +1,186 @@
+"""Scores of a micrograph, and the picks that thresholds leave of them.
+
+The maps hold all that a choice of picks needs, so other thresholds cost milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from icefloe._types import AnyArray, BoolArray, FloatArray
+from icefloe.errors import SettingsError
+from icefloe.fourier import to_numpy
+from icefloe.kernels.peaks import find_peaks
+from icefloe.picking.blob import contrast_map, standardise
+from icefloe.picking.junk import on_junk
+from icefloe.picking.match_settings import MatchSettings
+from icefloe.picking.normalise import SearchImage
+from icefloe.picking.result import Picks
+from icefloe.picking.threshold import split_scores
+
+__all__ = ["ScoreMaps", "picks_from_maps", "power_map"]
+
+# Spacing, in diameters, of the local maxima whose heights tell noise from particles.
+_SPACING = 0.7
+# Sigma, in diameters, of the Gaussian neighbourhood over which a pick's power is taken.
+_POWER_REACH = 0.25
+
+
+@dataclass(frozen=True)
+class ScoreMaps:
+    """What matching found in a micrograph.
+
+    Attributes
+    ----------
+    score
+        (ny, nx) correlation coefficients.
+    angle
+        (ny, nx) degrees by which the best template is turned, from +x towards +y.
+    template
+        (ny, nx) number of the best template, from 1.
+    level
+        (ny, nx) contrast, blurred over a particle; noise alone rarely exceeds 1.
+    power
+        (ny, nx) mean square over a particle.
+    junk
+        (my, mx) bool, what may not be picked; None where nothing was looked for.
+    covered
+        (top, left, height, width) of the part of the micrograph that `junk` covers, pixels.
+    scale
+        Pixels of the maps per pixel of the micrograph, (y, x).
+    origin
+        (y, x) of the maps' first pixel, pixels of the micrograph.
+    full
+        Size (ny, nx) of the micrograph.
+    pixel_size
+        Of the micrograph, A.
+    diameter
+        Of the particle, A.
+    flags
+        What was done.
+    """
+
+    score: FloatArray
+    angle: FloatArray
+    template: AnyArray
+    level: FloatArray
+    power: FloatArray
+    junk: BoolArray | None
+    covered: tuple[int, int, int, int]
+    scale: tuple[float, float]
+    origin: tuple[int, int]
+    full: tuple[int, int]
+    pixel_size: float
+    diameter: float
+    flags: tuple[str, ...] = ()
+
+
+def power_map(search: SearchImage, width: float) -> tuple[FloatArray, FloatArray]:
+    """Return level and power of a micrograph whose particles are `width` pixels wide."""
+    level = contrast_map(search, np.zeros((0, 2)), width, "cpu")
+    plain = np.asarray(to_numpy(search.crop(search.plain)), dtype=np.float32)
+    power = gaussian_filter(plain**2, _POWER_REACH * width, mode="reflect")
+    return np.asarray(level, dtype=np.float32), np.asarray(power)
+
+
+def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> Picks:
+    """Choose picks by their scores.
+
+    Parameters
+    ----------
+    maps
+        Of a micrograph.
+    settings
+        Distance, edge, and limits; what was used for matching (diameter, angle_step, low_pass,
+        whiten, samples) has no effect any more.
+
+    Raises
+    ------
+    SettingsError
+        A margin that leaves nothing of the micrograph.
+    """
+    settings = settings or MatchSettings()
+    flags = maps.flags
+    # Pixels of the maps per diameter.
+    width = maps.diameter / maps.pixel_size * maps.scale[0]
+    allowed = _allowed(maps.score.shape, settings.edge * width)
+    junk = maps.junk if settings.junk else None
+
+    def clean(positions: FloatArray) -> BoolArray:
+        if junk is None:
+            return np.ones(len(positions), dtype=np.bool_)
+        top, left, height, breadth = maps.covered
+        at = positions / np.asarray(maps.scale) + np.asarray(maps.origin) - (top, left) + 0.5
+        at /= (height, breadth)
+        return ~on_junk(junk, at[:, 0] * junk.shape[0] - 0.5, at[:, 1] * junk.shape[1] - 0.5)
+
+    # Noise is counted in robust standard deviations of the map, and the same way whatever distance
+    # the user wants between picks.
+    even = standardise(maps.score, allowed)
+    everywhere, heights = find_peaks(even, _SPACING * width, 0.0, allowed)
+    split = split_scores(heights[clean(everywhere)])
+    inner = maps.score[allowed]
+    centre = float(np.median(inner))
+    spread = 1.4826 * float(np.median(np.abs(inner - centre)))
+    threshold = settings.threshold
+    if threshold is None:
+        threshold = centre + split.threshold * spread
+        if not split.clear:
+            flags += ("particles do not stand out from the noise; only the strongest were kept",)
+    positions, scores = find_peaks(maps.score, settings.min_distance * width, threshold, allowed)
+    keep = clean(positions)
+    positions, scores = positions[keep], scores[keep]
+    at = tuple(np.rint(positions).astype(np.intp).T)
+    # Faint particles: noise alone must not look like contamination.
+    contrast = maps.level[at] / max(float(np.median(maps.level[at])) if len(scores) else 0.0, 1.0)
+    power = maps.power[at] / max(float(np.median(maps.power[at])) if len(scores) else 0.0, 1e-12)
+    keep = np.ones(len(scores), dtype=np.bool_)
+    if settings.max_contrast:
+        keep &= np.abs(contrast) <= settings.max_contrast
+    for limit, values, beyond in (
+        (settings.max_score, scores, 1),
+        (settings.min_power, power, -1),
+        (settings.max_power, power, 1),
+    ):
+        if limit is not None:
+            keep &= beyond * (values - limit) <= 0
+    chosen = np.flatnonzero(keep)
+    if settings.max_picks and len(chosen) > settings.max_picks:
+        flags += (f"{len(chosen) - settings.max_picks} picks beyond max_picks left out",)
+        chosen = chosen[: settings.max_picks]
+    if not len(chosen):
+        flags += ("no particles found",)
+    angle = maps.angle[at][chosen].astype(np.float64)
+    return Picks(
+        y=positions[chosen, 0] / maps.scale[0] + maps.origin[0],
+        x=positions[chosen, 1] / maps.scale[1] + maps.origin[1],
+        score=scores[chosen],
+        contrast=contrast[chosen],
+        diameter=np.full(len(chosen), maps.diameter),
+        threshold=float(threshold),
+        separation=split.separation,
+        diameter_range=(maps.diameter, maps.diameter),
+        shape="template",
+        shape_yx=maps.full,
+        flags=flags,
+        # RELION's psi turns the other way: from +x towards -y in its images, whose y points down.
+        psi=(180 - angle) % 360 - 180,
+        template=maps.template[at][chosen].astype(np.int64),
+        power=power[chosen],
+    )
+
+
+def _allowed(shape: tuple[int, ...], margin: float) -> BoolArray:
+    ny, nx = shape
+    first = int(np.ceil(margin))
+    if 2 * first >= min(ny, nx):
+        raise SettingsError(
+            f"A margin of {margin:.0f} of {min(ny, nx)} pixels on every side leaves nothing",
+            "a smaller --edge",
+        )
+    allowed = np.zeros((ny, nx), dtype=np.bool_)
+    allowed[first : ny - first, first : nx - first] = True
+    return allowed

@@ -1,0 +1,77 @@
+"""Stages for workers in tests: what happens is written in the exposure's file."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from icefloe.engine import Outcome, Output, Session, Work
+from icefloe.errors import DiskFullError, FitError
+from icefloe.formats.atomic import write_text
+
+
+class _Fake:
+    version = 1
+
+    def __init__(self, name: str, needs: tuple[str, ...]) -> None:
+        self.name, self.needs = name, needs
+
+    def upstream(self, session: Session, kind: str) -> tuple[str, ...] | None:
+        return self.needs
+
+    def choices(self, session: Session) -> Mapping[str, Any]:
+        return {"voltage": session.settings.data.voltage}
+
+    def prefetch(self, work: Work) -> None:
+        if self.name == "import":
+            work.numbers["import"] = {"kind": "micrograph"}
+
+    def run(self, work: Work) -> Outcome:
+        word = _word(work.source)
+        if self.name == "import":
+            return Outcome({"kind": "micrograph", "text": word})
+        if self.name == "ctf":
+            _misbehave(work.source, word)
+        text = f"{work.name} {self.name} {word}"
+        path = f"micrographs/{work.name}_{self.name}.txt"
+        output = Output("text", path, lambda target: write_text(target, text))
+        return Outcome({"text": text, "pid": os.getpid(), "n_picks": 7}, (output,))
+
+
+def _word(source: Path) -> str:
+    """Return the word that a test wrote into the file: all of it, or an MRC file's first label."""
+    content = source.read_bytes()
+    if len(content) < 1024:
+        return content.decode().strip()
+    return content[224:304].split(b"\0")[0].decode().strip()
+
+
+def _misbehave(source: Path, word: str) -> None:
+    if word == "fails":
+        raise FitError("Nothing fits")
+    if word == "full":
+        raise DiskFullError("The disk is full")
+    if word == "poison":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if word == "hangs":
+        time.sleep(60)
+    if word == "slow":
+        time.sleep(0.5)
+    if word == "once":  # dies in its first worker only
+        mark = source.with_suffix(".died")
+        if not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+STAGES = (
+    _Fake("import", ()),
+    _Fake("ctf", ("import",)),
+    _Fake("look", ("import",)),
+    _Fake("pick", ("ctf",)),
+    _Fake("extract", ("pick",)),
+)

@@ -1,0 +1,213 @@
+"""Workers that die, hang and fail: what is lost, and what the others do meanwhile."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mrcfile
+import numpy as np
+import pytest
+
+import icefloe
+from icefloe.cli.live_display import LiveDisplay
+from icefloe.engine import Session, register, run_session
+from icefloe.engine.live import LiveOptions, run_live
+from icefloe.engine.pool import WorkerPool, local_config, read_config, worker_count
+from icefloe.engine.setup import open_or_create
+from icefloe.errors import DiskFullError, InputError, SettingsError
+from icefloe.project import Project, load_record
+from icefloe.project.live_log import read_entries
+from pool_stages import STAGES
+
+HERE = Path(__file__).parent
+STAGES_PATH = "pool_stages:STAGES"
+
+
+@pytest.fixture(autouse=True)
+def _workers_see_this_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = Path(icefloe.__file__).parents[1]
+    monkeypatch.setenv("PYTHONPATH", f"{source}{os.pathsep}{HERE}")
+
+
+@pytest.fixture
+def pool(tmp_path: Path) -> Iterator[WorkerPool]:
+    workers = WorkerPool(
+        local_config(2, tmp_path / "parsl"), device="cpu", limit=4, tries=2, stages=STAGES_PATH
+    )
+    with workers:
+        yield workers
+
+
+def make(root: Path, **words: str) -> Session:
+    raw = root / "raw"
+    raw.mkdir(exist_ok=True)
+    for name, word in words.items():
+        (raw / f"{name}.mrc").write_text(word)
+    project, settings = open_or_create(root / "session", {}, may_create=True)
+    register(project, sorted(raw.glob("*.mrc")))
+    return Session(project, settings)
+
+
+def states(session: Session) -> dict[str, str]:
+    sources = session.project.read_registry()
+    return {n: load_record(session.project, n, s).state for n, s in sources.items()}
+
+
+def texts(project: Project) -> dict[str, str]:
+    return {p.name: p.read_text() for p in sorted(project.micrographs.glob("*.txt"))}
+
+
+def test_workers_lose_only_what_cannot_be_done(pool: WorkerPool, tmp_path: Path) -> None:
+    good = {f"g{i}": "slow" for i in range(4)}
+    session = make(tmp_path, **good, bad="fails", p="poison", h="hangs", o="once")
+    summary = run_session(session, stages=STAGES, pool=pool)
+    assert sorted(summary.failures) == ["bad", "h", "p"]
+    assert summary.ran == 8
+    assert summary.failures["bad"].message == "Nothing fits."
+    assert summary.failures["p"].stage == "ctf"
+    assert "Each of 2 workers that began with it died" in summary.failures["p"].message
+    assert "took longer than 4 s" in summary.failures["h"].message
+    assert "_misbehave" in summary.failures["h"].message  # where it hung
+    found = states(session)
+    assert {n for n, state in found.items() if state == "done"} == {*good, "o"}
+    pids = {load_record(session.project, n, "").numbers["ctf"]["pid"] for n in good}
+    assert os.getpid() not in pids
+
+    # In this process the same comes out.
+    (tmp_path / "alone").mkdir()
+    alone = make(tmp_path / "alone", **good)
+    run_session(alone, stages=STAGES)
+    theirs = texts(session.project)
+    assert all(theirs[name] == text for name, text in texts(alone.project).items())
+
+    # What failed is not tried again unless asked, and nothing else is repeated.
+    again = run_session(session, stages=STAGES, pool=pool)
+    assert (again.ran, sorted(again.known_failures)) == (0, ["bad", "h", "p"])
+    (tmp_path / "raw" / "p.mrc").write_text("cured")
+    assert run_session(session, stages=STAGES, pool=pool).ran == 1
+    assert states(session)["p"] == "done"
+
+
+def test_full_disk_ends_the_run(pool: WorkerPool, tmp_path: Path) -> None:
+    session = make(tmp_path, a="full", b="slow")
+    with pytest.raises(DiskFullError, match="disk is full"):
+        run_session(session, stages=STAGES, pool=pool)
+    assert states(session)["a"] != "done"
+
+
+def movie(directory: Path, name: str, word: str) -> None:
+    """Write a tiny micrograph whose first label is `word`, as a camera does: first under way."""
+    with mrcfile.new(directory / f"{name}.part", np.zeros((8, 8), np.float32)) as file:
+        file.header.label[0] = word
+        file.header.nlabl = 1
+    (directory / f"{name}.part").rename(directory / f"{name}.mrc")
+
+
+def test_workers_follow_a_directory(pool: WorkerPool, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    choices = {"pick": {"method": "blob", "diameter": [100.0]}}
+    project, settings = open_or_create(tmp_path / "session", choices, may_create=True)
+    session = Session(project, settings)
+
+    def arrive() -> None:
+        for name, word in {"a": "slow", "b": "poison", "c": "slow", "d": "slow"}.items():
+            movie(raw, name, word)
+            time.sleep(0.3)
+
+    camera = threading.Thread(target=arrive)
+    camera.start()
+    options = LiveOptions((str(raw / "*.mrc"),), poll_seconds=0.05, quiet_minutes=0.05)
+    display = LiveDisplay(session)
+    summary = run_live(session, options, observer=display, stages=STAGES, pool=pool)
+    camera.join()
+    assert (summary.total, summary.ran, sorted(summary.failures)) == (4, 4, ["b"])
+    assert states(session) == {"a": "done", "b": "failed", "c": "done", "d": "done"}
+    entries = {entry.name: entry for entry in read_entries(project)}
+    for name in "cd":  # the first one may have been there before the watch
+        entry = entries[name]
+        assert entry.fresh
+        assert entry.picked is not None
+        assert entry.complete <= entry.taken <= entry.picked <= entry.done + 1
+
+
+def test_stopped_workers_end_within_seconds(pool: WorkerPool, tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    movie(raw, "a", "hangs")
+    choices = {"pick": {"method": "blob", "diameter": [100.0]}}
+    project, settings = open_or_create(tmp_path / "session", choices, may_create=True)
+    begin = time.monotonic()
+    options = LiveOptions((str(raw / "*.mrc"),), poll_seconds=0.05)
+    run_live(
+        Session(project, settings),
+        options,
+        observer=LiveDisplay(Session(project, settings)),
+        stages=STAGES,
+        pool=pool,
+        stop=lambda: time.monotonic() > begin + 2,
+    )
+    assert time.monotonic() < begin + 4
+
+
+def test_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
+    make(tmp_path, **{f"s{i}": "slow" for i in range(12)})
+    code = (
+        "from pathlib import Path\n"
+        "from icefloe.engine import Session, run_session\n"
+        "from icefloe.engine.pool import WorkerPool, local_config\n"
+        "from pool_stages import STAGES\n"
+        f"root = Path({str(tmp_path)!r})\n"
+        "if __name__ == '__main__':\n"
+        "    with WorkerPool(local_config(2, root / 'parsl'), device='cpu',\n"
+        f"                    stages={STAGES_PATH!r}) as pool:\n"
+        "        run_session(Session.open(root / 'session'), stages=STAGES, pool=pool)\n"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code])
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "session" / "micrographs").glob("*.txt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    # At most what two workers had under way; the interchange gives nothing out any more.
+    time.sleep(2.5)
+    count = len(texts(Project.open(tmp_path / "session")))
+    time.sleep(2)
+    assert len(texts(Project.open(tmp_path / "session"))) == count
+    session = Session.open(tmp_path / "session")
+    summary = run_session(session, stages=STAGES)
+    assert not summary.failures
+    assert set(states(session).values()) == {"done"}
+
+
+def test_configurations(tmp_path: Path) -> None:
+    assert worker_count(local_config(3, tmp_path)) == 3
+    assert worker_count(local_config(1, tmp_path, accelerators=["0", "1"])) == 2
+    with pytest.raises(SettingsError, match="--workers is 0"):
+        local_config(0, tmp_path)
+    file = tmp_path / "c.py"
+    file.write_text("x = 1\n")
+    with pytest.raises(InputError, match="defines no 'config'"):
+        read_config(file)
+    file.write_text("x = \n")
+    with pytest.raises(InputError, match="cannot be run"):
+        read_config(file)
+
+
+@pytest.mark.parametrize("name", ["slurm", "pbs"])
+def test_templates_are_configurations(name: str, tmp_path: Path) -> None:
+    template = Path(icefloe.__file__).parent / "engine" / "parsl_templates" / f"{name}.py.txt"
+    file = tmp_path / f"{name}.py"
+    file.write_text(template.read_text())
+    config: Any = read_config(file)
+    assert worker_count(config) == 16
+    assert config.executors[0].available_accelerators == ["0", "1", "2", "3"]
