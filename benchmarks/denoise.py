@@ -10,7 +10,7 @@
 The other filters of `--simulated` know the truth: the Gaussian low-pass is the best of 24 for each
 image, and the Wiener filter is S / (S + N) from the true spectra of that image in rings, the best
 that any filter which is the same in all places and directions can be. Correlations are with the
-noise-free image at 6 A a pixel, its local level taken off. WORK is the directory of
+noise-free image at 6 A a pixel, without what is coarser than 96 A (uneven ice). WORK is the directory of
 `icefloe.network.denoise_recipe`.
 """
 
@@ -30,8 +30,8 @@ from scipy.ndimage import gaussian_filter
 
 from icefloe.network import denoise_image, load_denoiser
 from icefloe.network.denoise import answer, tiled
-from icefloe.network.denoise_field import ground_level, robust_spread
-from icefloe.network.denoise_recipe import STREAMS, WIDTHS, known_pairs, load_pairs
+from icefloe.network.denoise_field import LIMIT, ground_level, noise_spread
+from icefloe.network.denoise_recipe import STREAMS, WIDTHS, known_pairs, load_pairs, relative
 from icefloe.network.denoise_settings import SAMPLING, DenoiserTrainSettings
 from icefloe.network.denoise_train import HalfPair, fit, squared
 from icefloe.network.synthetic.halves import random_halves
@@ -76,7 +76,7 @@ def correlation(a: Image, b: Image) -> float:
 
 def best_gaussian(noisy: Image, clean: Image) -> Image:
     found = [gaussian_filter(noisy, s) for s in np.geomspace(0.3, 8, 24)]
-    return max(found, key=lambda x: correlation(x, clean))
+    return max(found, key=lambda x: correlation(without_coarse(x), without_coarse(clean)))
 
 
 def wiener(noisy: Image, clean: Image) -> Image:
@@ -102,34 +102,50 @@ def test_fields(count: int) -> list[tuple[Image, Image, float]]:
         halves = random_halves((STREAMS["test"], i), SAMPLING)
         noisy = 0.5 * (halves.odd + halves.even)
         flat, clean = (a - ground_level(a, SAMPLING) for a in (noisy, halves.clean))
-        scale = np.float32(robust_spread(flat))
+        scale = np.float32(noise_spread(flat))
         if halves.clarity > 0:
-            cut = [np.clip(a / scale, -10, 10).astype(np.float32) for a in (flat, clean)]
+            cut = [np.clip(a / scale, -LIMIT, LIMIT).astype(np.float32) for a in (flat, clean)]
             found.append((cut[0], cut[1], halves.clarity))
     return found
 
 
-def physics_fields() -> list[tuple[Image, Image, float]]:
-    """Return micrographs of `icefloe.simulate`, which the denoiser has not seen: full physics."""
-    from icefloe.fourier import resize
-    from icefloe.simulate import SimulationSettings, simulate_micrograph
+def physics_fields() -> tuple[list[tuple[Image, Image, float]], list[tuple[Image, Image, float]]]:
+    """Return movies of `icefloe.simulate`, with full physics that the denoiser has not seen.
 
-    found = []
+    The truth is first all that both halves of the dose show, water with it; then particles alone.
+    """
+    from icefloe.fourier import resize
+    from icefloe.simulate import SimulationSettings, noise_free_frames, simulate_movie
+
+    whole, particles = [], []
     for defocus in (8000.0, 15000.0, 25000.0):
         settings = SimulationSettings(
-            shape=(1536, 1536), pixel_size=1.25, defocus=defocus, n_frames=30
-        )
-        made = simulate_micrograph(settings, f"denoise-{defocus:.0f}")
-        size = (320, 320)
-        noisy, clean = (
-            resize(a - a.mean(), size) for a in (made.image, np.asarray(made.truth.clean))
-        )
-        dose = settings.total_dose * settings.movie_pixel_size**2
-        flat = noisy - ground_level(noisy, SAMPLING)
-        clean = dose * (clean - ground_level(clean, SAMPLING))
-        scale = robust_spread(flat)
-        found.append(((flat / scale).astype("f4"), (clean / scale).astype("f4"), defocus))
-    return found
+            shape=(1536, 1536), pixel_size=1.25, defocus=defocus, n_frames=2, dose_per_frame=18,
+            drift=0, doming=0, jitter=0, gain_strength=0, n_hot=0, n_dead=0,
+        )  # fmt: skip
+        name = f"denoise-{defocus:.0f}"
+        made = simulate_movie(settings, name)
+        # Counts of a frame per unit of contrast.
+        counts = settings.dose_per_frame * settings.movie_pixel_size**2
+        parts = [
+            made.frames.mean(axis=0, dtype=np.float64),
+            counts * noise_free_frames(settings, name, water=True).mean(axis=0),
+            counts * noise_free_frames(settings, name).mean(axis=0),
+        ]
+        flat = []
+        for part in parts:
+            small = np.asarray(resize((part - part.mean()).astype(np.float32), (320, 320)))
+            flat.append(small - ground_level(small, SAMPLING))
+        scale = np.float32(noise_spread(flat[0]))
+        noisy, everything, alone = (f / scale for f in flat)
+        whole.append((noisy, everything, defocus))
+        particles.append((noisy, alone, defocus))
+    return whole, particles
+
+
+def without_coarse(image: Image) -> Image:
+    """Return an image without what is coarser than particles: uneven ice has more variance."""
+    return image - gaussian_filter(image, 16.0)
 
 
 def compare_filters(fields: list[tuple[Image, Image, float]], label: str) -> None:
@@ -141,8 +157,9 @@ def compare_filters(fields: list[tuple[Image, Image, float]], label: str) -> Non
         values, errors, curves = [], [], []
         for noisy, clean, _ in fields:
             found = method(noisy, clean)
-            values.append(correlation(found, clean))
-            errors.append(float(np.mean((found - clean) ** 2) / clean.var()))
+            one, other = without_coarse(found), without_coarse(clean)
+            values.append(correlation(one, other))
+            errors.append(float(np.mean((one - other) ** 2) / other.var()))
             curves.append(band_means(ring_correlation(found, clean), len(clean)))
         bands = " ".join(f"{v:.3f}" for v in np.mean(curves, axis=0))
         print(
@@ -157,7 +174,10 @@ def simulated(count: int) -> None:
         part = [f for f in fields if low <= f[2] < high]
         if part:
             compare_filters(part, f"recipe's generator, unseen seeds, particles of {low}-{high} SD")
-    compare_filters(physics_fields(), "icefloe.simulate (cage of 120 A; 0.8, 1.5, 2.5 um)")
+    whole, particles = physics_fields()
+    label = "icefloe.simulate (cage of 120 A; 0.8, 1.5, 2.5 um), truth: "
+    compare_filters(whole, label + "all but shot noise")
+    compare_filters(particles, label + "particles without water")
 
 
 def noise() -> None:
@@ -206,6 +226,7 @@ def ways(work: Path, steps: int) -> None:
     import torch
     from torch import nn
 
+    from icefloe.network.architecture import PickerNet
     from icefloe.network.denoise_net import DenoiserNet
 
     pairs, truth = load_pairs(work, "train")
@@ -221,11 +242,22 @@ def ways(work: Path, steps: int) -> None:
     def absolute(a: Any, b: Any) -> Any:
         return (a - b).abs().mean()
 
+    class Drawing(PickerNet):
+        """A U-Net that draws the answer itself."""
+
+        def __init__(self) -> None:
+            super().__init__(WIDTHS)
+            self.stem = nn.Conv2d(4, WIDTHS[0], 3, padding=1)
+            self.answer = nn.Conv2d(WIDTHS[0], 4, 1)
+
     rows: tuple[tuple[str, Callable[[], Any], list[HalfPair], Any, bool], ...] = (
-        ("U-Net, other half, squared", lambda: DenoiserNet(WIDTHS), pairs, squared, True),
-        ("U-Net, other half, absolute", lambda: DenoiserNet(WIDTHS), pairs, absolute, True),
-        ("U-Net, truth, squared", lambda: DenoiserNet(WIDTHS), known, squared, False),
-        ("7 dilated layers, other half, squared", plain, pairs, squared, True),
+        ("weights of bands, other half, squared", DenoiserNet, pairs, squared, True),
+        ("weights of bands, other half, absolute", DenoiserNet, pairs, absolute, True),
+        ("weights of bands, truth, squared", DenoiserNet, known, squared, False),
+        ("**weights of bands, truth, relative**", DenoiserNet, known, relative, False),
+        ("drawn by a U-Net, other half, squared", Drawing, pairs, squared, True),
+        ("drawn by a U-Net, truth, relative", Drawing, known, relative, False),
+        ("drawn by 7 dilated layers, other half, squared", plain, pairs, squared, True),
     )
     settings = DenoiserTrainSettings(
         steps=steps, learning_rate=2e-3, batch=8, crop=128, check_every=50
@@ -242,6 +274,7 @@ def ways(work: Path, steps: int) -> None:
                 continue
             with torch.inference_mode():
                 found = tiled(net, pair.first.astype(np.float32))
+            found, clean = without_coarse(found), without_coarse(clean)
             errors.append(float(np.mean((found - clean) ** 2) / clean.var()))
             values.append(correlation(found, clean))
         print(

@@ -34,7 +34,7 @@ from icefloe.network import (  # noqa: E402
     train_denoiser,
 )
 from icefloe.network.denoise import answer, tiled  # noqa: E402
-from icefloe.network.denoise_net import DenoiserNet  # noqa: E402
+from icefloe.network.denoise_net import FLOOR, DenoiserNet, bands  # noqa: E402
 from icefloe.network.denoise_train import half_pair  # noqa: E402
 from icefloe.network.synthetic.halves import random_halves  # noqa: E402
 
@@ -140,6 +140,19 @@ def test_the_finest_detail_left_is_12_a():
     power = np.abs(np.fft.rfft2(found - found.mean())) ** 2
     k = np.hypot(np.fft.fftfreq(512, 2.0)[:, None], np.fft.rfftfreq(512, 2.0)[None, :])
     assert power[k > 1.5 / 12].sum() < 1e-6 * power.sum()
+
+
+def test_nothing_is_shown_that_was_not_there():
+    image = torch.randn(1, 1, 64, 96, generator=torch.Generator().manual_seed(0))
+    np.testing.assert_allclose(bands(image).sum(dim=1, keepdim=True), image, atol=1e-5)
+    net = DenoiserNet((8, 8, 8))
+    with torch.no_grad():
+        net.answer.bias.fill_(20.0)  # all of every band
+        np.testing.assert_allclose(net(image), image, atol=1e-5)
+        net.answer.bias.fill_(-20.0)  # as little as it can
+        parts = bands(image)
+        least = FLOOR * parts[:, 4:-1].sum(dim=1, keepdim=True) + parts[:, -1:]
+        np.testing.assert_allclose(net(image), least, atol=1e-5)
 
 
 def test_tiles_leave_no_seam():

@@ -17,15 +17,12 @@ from icefloe import __version__
 from icefloe._types import AnyArray, FloatArray
 from icefloe.errors import FitError, InputError
 from icefloe.network._torch import threads_for_torch
-from icefloe.network.denoise_field import ground_level, reduced, robust_spread
+from icefloe.network.denoise_field import LIMIT, ground_level, noise_spread, reduced
 from icefloe.network.denoise_model import DenoiserModel, load_denoiser, need_torch
 from icefloe.network.denoise_settings import DenoiserCard, DenoiserTrainSettings
 
 __all__ = ["DenoiserStep", "DenoiserTraining", "HalfPair", "fit", "half_pair", "train_denoiser"]
 
-# Standard deviations at which halves are cut off, as `denoise_field` does: carbon and crystals
-# would else be most of the loss.
-_LIMIT = 10.0
 # Most pairs that a validation looks at.
 _CHECKED = 32
 # Halves that agree better than this beyond the specimen are no halves but copies.
@@ -34,7 +31,7 @@ _COPIES = 0.98
 
 @dataclass(frozen=True)
 class HalfPair:
-    """Two halves at the network's sampling, in units of a half's standard deviation.
+    """Two halves at the network's sampling, in units of a half's noise.
 
     Attributes
     ----------
@@ -108,7 +105,7 @@ def half_pair(odd: FloatArray, even: FloatArray, pixel_size: float) -> HalfPair:
     size = pixel_size * full[0] / first.shape[0]
     first = first - ground_level(first, size)
     second = second - ground_level(second, size)
-    scale = np.float32(0.5 * (robust_spread(first) + robust_spread(second)))
+    scale = np.float32(0.5 * (noise_spread(first) + noise_spread(second)))
     # What the finest detail has in common is next to nothing in real halves.
     one, two = ((a[1:] - a[:-1]).ravel() for a in (first, second))
     if np.corrcoef(one, two)[0, 1] > _COPIES:
@@ -116,7 +113,7 @@ def half_pair(odd: FloatArray, even: FloatArray, pixel_size: float) -> HalfPair:
             "The two halves are the same image",
             "sums of odd and of even frames, which icefloe motion --even-odd writes",
         )
-    cut = [np.clip(a / scale, -_LIMIT, _LIMIT).astype(np.float32) for a in (first, second)]
+    cut = [np.clip(a / scale, -LIMIT, LIMIT).astype(np.float32) for a in (first, second)]
     return HalfPair(cut[0], cut[1])
 
 
@@ -197,8 +194,18 @@ def train_denoiser(
 
 
 def squared(answer: Any, target: Any) -> Any:
-    """Return the mean squared difference."""
-    return ((answer - target) ** 2).mean()
+    """Return the mean squared difference without what is coarser than all bands that are weighed.
+
+    Thicker and thinner ice has more variance than particles, and is not what is to be learnt.
+    """
+    return (fine(answer - target) ** 2).mean()
+
+
+def fine(image: Any) -> Any:
+    """Return (n, 1, y, x) images without their coarsest band."""
+    from icefloe.network.denoise_net import SIGMAS, blurred
+
+    return image - blurred(image, SIGMAS[-1])
 
 
 def fit(
