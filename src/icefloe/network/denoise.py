@@ -18,7 +18,7 @@ from icefloe.network.denoise_model import DenoiserModel, load_denoiser, need_tor
 __all__ = ["denoise_image"]
 
 # Side of a tile in pixels of the network; 0.5 GB of activations.
-_TILE, _SMALLEST = 1024, 256
+_TILE, _SMALLEST = 1024, 512
 
 
 def denoise_image(
@@ -82,22 +82,23 @@ def answer(model: DenoiserModel, pixels: FloatArray, device: str = "cpu") -> Flo
 
 def tiled(net: object, pixels: FloatArray, device: str = "cpu", tile: int = _TILE) -> FloatArray:
     """Return a torch module's answer; tiles overlap by what it can see and leave no seam."""
-    from icefloe.network.architecture import MULTIPLE, receptive_radius
+    from icefloe.network.architecture import MULTIPLE
+    from icefloe.network.denoise_net import reach
 
-    reach = -(-receptive_radius() // MULTIPLE) * MULTIPLE
+    edge = reach()
     # The border is mirrored: zeros there would look like an edge.
     ny, nx = pixels.shape
     pad = min(32, min(ny, nx) - 1) // MULTIPLE * MULTIPLE
     wide = np.pad(pixels, ((pad, pad + -ny % MULTIPLE), (pad, pad + -nx % MULTIPLE)), "reflect")
     my, mx = wide.shape
     out = np.empty((my, mx), dtype=np.float32)
-    step = max(MULTIPLE, tile - 2 * reach)
+    step = max(MULTIPLE, tile - 2 * edge)
     rows = [(0, my)] if my <= tile else [(y, min(my, y + step)) for y in range(0, my, step)]
     columns = [(0, mx)] if mx <= tile else [(x, min(mx, x + step)) for x in range(0, mx, step)]
     for y0, y1 in rows:
         for x0, x1 in columns:
-            top, left = max(0, y0 - reach), max(0, x0 - reach)
-            part = wide[top : min(my, y1 + reach), left : min(mx, x1 + reach)]
+            top, left = max(0, y0 - edge), max(0, x0 - edge)
+            part = wide[top : min(my, y1 + edge), left : min(mx, x1 + edge)]
             found = _forward(net, part, device)
             out[y0:y1, x0:x1] = found[y0 - top : y1 - top, x0 - left : x1 - left]
     return np.ascontiguousarray(out[pad : pad + ny, pad : pad + nx])

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from icefloe.network.architecture import PickerNet
+from icefloe.network.architecture import MULTIPLE, PickerNet, receptive_radius
 
-__all__ = ["FLOOR", "SIGMAS", "DenoiserNet", "bands", "blurred", "local_weights"]
+__all__ = ["FLOOR", "SIGMAS", "DenoiserNet", "bands", "blurred", "local_weights", "reach"]
 
 # Sigma of the Gaussians between bands, pixels of 6 A: from the finest detail to 100 A.
 SIGMAS = (0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0, 5.7, 8.0, 11.3, 16.0)
@@ -104,3 +104,12 @@ def blurred(image: Any, sigma: float) -> Any:
     return functional.conv2d(
         functional.conv2d(x, line.reshape(1, 1, -1, 1)), line.reshape(1, 1, 1, -1)
     )
+
+
+def reach() -> int:
+    """Return how many pixels away an input can still change an answer, a multiple of 8."""
+    narrower = (0.0, *SIGMAS[:-1])
+    steps = [math.sqrt(b**2 - a**2) for a, b in zip(narrower, SIGMAS, strict=True)]
+    split = sum(math.ceil(3 * step) for step in steps)
+    around = math.ceil(3 * _AROUND * SIGMAS[-1])
+    return math.ceil(max(receptive_radius(), split + around) / MULTIPLE) * MULTIPLE

@@ -1,6 +1,6 @@
 """Make the general denoiser that Icefloe ships, from simulated halves alone.
 
-    python -m icefloe.network.denoise_recipe WORK [--minutes 3]
+    python -m icefloe.network.denoise_recipe WORK [--minutes 2]
 
 Simulates what is not there yet, trains for one cycle and writes `denoiser.safetensors`; run again,
 it goes on from there for another cycle. WORK takes the simulated halves (about 0.4 GB). No real
@@ -47,7 +47,7 @@ __all__ = [
 # First numbers of the seeds: pairs to train on, to watch the training with, and to test with.
 STREAMS = {"train": 11, "check": 12, "test": 13}
 WIDTHS = (24, 40, 64)
-_RATE, _BATCH, _CROP = 1.5e-3, 8, 128
+_RATE, _BATCH, _CROP = 1e-3, 8, 128
 
 
 def simulated_pair(seed: tuple[int, ...]) -> AnyArray:
@@ -117,8 +117,8 @@ def main() -> None:
     """Simulate what is not there yet, train for one cycle, write the model."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("work", type=Path, help="Directory for everything.")
-    parser.add_argument("--minutes", type=float, default=3.0, help="For training, about.")
-    parser.add_argument("--pairs", type=int, default=600, help="Simulated pairs of halves.")
+    parser.add_argument("--minutes", type=float, default=2.0, help="For training, about.")
+    parser.add_argument("--pairs", type=int, default=500, help="Simulated pairs of halves.")
     parser.add_argument("--only-simulate", action="store_true")
     parser.add_argument("--threads", type=int, default=0, help="0: all cores.")
     given = parser.parse_args()
@@ -141,7 +141,7 @@ def main() -> None:
         batch=_BATCH,
         crop=_CROP,
         learning_rate=_RATE,
-        check_every=100,
+        check_every=50,
         seed=int(path.exists()),
     )
     history, best = fit(net, pairs, checks, settings, progress=report, loss_of=relative, swap=False)
@@ -152,7 +152,7 @@ def main() -> None:
         "(icefloe.network.synthetic); no real image",
         widths=WIDTHS,
         pairs=given.pairs,
-        scores={"squared_error": round(history[best].check_loss, 4)},
+        scores={"relative_error": round(history[best].check_loss, 4)},
     )
     tensors = {k: v.detach().numpy().copy() for k, v in net.state_dict().items()}
     save_denoiser(path, DenoiserModel(card, tensors))

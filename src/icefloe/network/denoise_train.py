@@ -52,7 +52,8 @@ class DenoiserStep:
     step
         Batches so far.
     loss, check_loss
-        Mean squared difference to the other half since the last one, and on the validation part.
+        Mean squared difference to the other half since the last one, and on the validation part,
+        of what is finer than 100 A and in units of a half's noise.
     """
 
     step: int
@@ -249,7 +250,7 @@ def fit(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.15
         )
-        history = [DenoiserStep(0, float("nan"), check_loss(net, check, place))]
+        history = [DenoiserStep(0, float("nan"), check_loss(net, check, place, loss_of))]
         state, best, losses = _copied(net), 0, []
         for step in range(1, settings.steps + 1):
             rng = np.random.default_rng((settings.seed, step))
@@ -287,19 +288,21 @@ def _copied(net: Any) -> dict[str, Any]:
     return {k: v.detach().clone() for k, v in net.state_dict().items()}
 
 
-def check_loss(net: Any, pairs: Sequence[HalfPair], place: str) -> float:
-    """Return the mean squared difference of the answer to `first` from `second`."""
+def check_loss(
+    net: Any, pairs: Sequence[HalfPair], place: str, loss_of: Callable[[Any, Any], Any] = squared
+) -> float:
+    """Return the mean loss of the answers to whole images."""
     import torch
 
     from icefloe.network.denoise import tiled
 
-    total, count = 0.0, 0
+    found = []
     for pair in pairs[:_CHECKED]:
         with torch.inference_mode():
-            found = tiled(net, np.asarray(pair.first, dtype=np.float32), place)
-        total += float(np.sum((found - pair.second) ** 2, dtype=np.float64))
-        count += found.size
-    return total / max(1, count)
+            answer = torch.from_numpy(tiled(net, np.asarray(pair.first, dtype=np.float32), place))
+            target = torch.from_numpy(np.asarray(pair.second, dtype=np.float32))
+            found.append(float(loss_of(answer[None, None], target[None, None])))
+    return float(np.mean(found))
 
 
 def _batch(
