@@ -34,7 +34,8 @@ def run(*words):
 
 def test_train_then_pick(folder):
     done = run("train", "m0.mrc", "m1.mrc", "--picks", "m0.csv", "--picks", "m1.csv",
-               "--diameter", 48, "--steps", 20, "--out", "model.safetensors")  # fmt: skip
+               "--diameter", 48, "--steps", 8, "--threads", 1,
+               "--out", "model.safetensors")  # fmt: skip
     assert done.exit_code == 0, done.output
     assert (folder / "model.safetensors").stat().st_size > 100_000
     assert (folder / "model.png").read_bytes()[:4] == b"\x89PNG"
@@ -45,12 +46,12 @@ def test_train_then_pick(folder):
     assert picked.exit_code == 0, picked.output
     table = read_star(folder / "picks" / "m0_picks.star")[""]
     assert 35 <= len(table["rlnCoordinateX"]) <= 45
-    assert (table["rlnAutopickFigureOfMerit"] >= 0.5).all()
+    assert (table["rlnAutopickFigureOfMerit"] >= 0.4).all()
     blocks = read_star(folder / "picks" / "picks.star")
     assert blocks["icefloe"].value("icefloeDiameterMax") == 48
     # What it wrote is what train reads, micrographs from the list.
     again = run("train", "picks/picks.star", "--picks", "picks/picks.star", "--diameter", 48,
-                "--steps", 1, "--out", "again.safetensors")  # fmt: skip
+                "--steps", 1, "--threads", 1, "--out", "again.safetensors")  # fmt: skip
     assert again.exit_code == 0, again.output
 
 

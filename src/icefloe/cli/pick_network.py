@@ -36,7 +36,7 @@ __all__ = ["network"]
     "--threshold",
     type=float,
     default=None,
-    help="Lowest score to keep: the probability that a pick is right [0.5].",
+    help="Lowest score to keep: the probability that a pick is right [0.4].",
 )
 @click.option("--min-distance", type=float, default=None, help="Of two picks, in diameters [0.5].")
 @click.option("--max-picks", type=int, default=None, help="At most so many a micrograph [all].")

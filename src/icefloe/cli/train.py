@@ -45,13 +45,13 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
     type=click.Choice(["pn", "truncated", "nnpu", "ge-binomial"]),
     default=None,
     help="How places without a pick are taken: empty (pn), empty unless the network is sure of a "
-    "particle (truncated), or with missed particles (nnpu, ge-binomial) [pn].",
+    "particle (truncated), or with missed particles (nnpu, ge-binomial) [nnpu].",
 )
 @click.option(
     "--missing", type=float, default=None, help="Share of the particles not picked; for nnpu and "
     "ge-binomial [0.1].",
 )  # fmt: skip
-@click.option("--steps", type=int, default=None, help="Batches to train on, at most [500].")
+@click.option("--steps", type=int, default=None, help="Batches to train on, at most [300].")
 @click.option("--seed", type=int, default=None, help="Seed of all chance [0].")
 @click.option("--bright", is_flag=True, help="Particles are brighter than the ice.")
 @microscope_options

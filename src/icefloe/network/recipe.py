@@ -33,7 +33,7 @@ from icefloe.network.model import ModelCard, PickerModel
 from icefloe.network.pick import field_peaks
 from icefloe.network.samples import HEAT_SIGMA, Sample, Variation, crops, heat_map
 from icefloe.network.settings import SAMPLES
-from icefloe.network.synthetic.scenes import random_scene
+from icefloe.network.synthetic.scenes import Family, random_scene
 from icefloe.network.train import fast_bfloat16
 from icefloe.network.weights import save_model
 from icefloe.scoring import match_picks, pool_picks
@@ -41,7 +41,8 @@ from icefloe.scoring import match_picks, pool_picks
 __all__ = ["SimulatedSet", "calibrate", "load_set", "main", "simulated_picks"]
 
 # First numbers of the seeds: scenes to train on, to watch and calibrate with, and to test with.
-STREAMS = {"train": 1, "check": 2, "test": 3, "crowded": 4}
+STREAMS = {"train": 1, "check": 2, "test": 3, "crowded": 4, "smoothed": 5}
+_FAMILIES: dict[int, Family] = {4: "crowded", 5: "smoothed"}
 WIDTHS = (32, 48, 64)
 _VARIATION = Variation(scale=0.05, noise=0.2, contrast=0.1)
 _BATCH, _CROP, _RATE, _DECAY = 8, 128, 2e-3, 0.02
@@ -67,7 +68,7 @@ class SimulatedSet:
 
 def simulated_sample(seed: tuple[int, ...]) -> tuple[Sample, FloatArray]:
     """Return one field, and its centres with their width (n, 3)."""
-    scene = random_scene(seed, crowded=seed[0] == STREAMS["crowded"])
+    scene = random_scene(seed, family=_FAMILIES.get(seed[0], "any"))
     yx = np.stack([scene.y, scene.x], axis=1)
     sample = Sample(
         even_pixels(scene.image, SAMPLES).astype(np.float16),
@@ -127,11 +128,11 @@ def train(work: Path, steps: int, seconds: float) -> PickerNet:
         net.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
         first, history = state["step"], state["history"]
-    samples = load_set(work, "train").samples
-    crowded = load_set(work, "crowded").samples
-    # Half of the crops are of crowds, which random contents have too few of.
-    weights = np.repeat([1 / len(samples), 1 / len(crowded)], [len(samples), len(crowded)])
-    samples, checks = samples + crowded, load_set(work, "check").samples[:48]
+    sets = [load_set(work, name).samples for name in ("train", "crowded", "smoothed")]
+    # A third of the crops from each: of crowds and smoothed images, random contents have too few.
+    weights = np.repeat([1 / len(part) for part in sets], [len(part) for part in sets])
+    samples = [sample for part in sets for sample in part]
+    checks = load_set(work, "check").samples[:48]
     losses: list[float] = []
     start, step, part = time.perf_counter(), first, 0.0
     while part < 1:
@@ -242,6 +243,7 @@ def main() -> None:
     simulate(given.work, "check", 200)
     simulate(given.work, "train", given.fields)
     simulate(given.work, "crowded", given.fields // 4)
+    simulate(given.work, "smoothed", given.fields // 4)
     net = train(given.work, given.steps, 60 * given.minutes)
     click.echo(f"{write(given.work, net, given.fields)} written")
 

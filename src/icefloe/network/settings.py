@@ -20,10 +20,11 @@ class NetworkSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float = Field(
-        default=0.5,
+        default=0.4,
         ge=0,
         lt=1,
-        description="Lowest score to keep: the probability that a pick is right.",
+        description="Lowest score to keep: the probability that a pick is right. With calibrated "
+        "scores, F1 is highest at half its value.",
     )
     min_distance: float = Field(
         default=0.5, gt=0, le=5, description="Smallest distance of two picks, in diameters."
@@ -47,7 +48,7 @@ class TrainSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     objective: Literal["pn", "truncated", "nnpu", "ge-binomial"] = Field(
-        default="pn",
+        default="nnpu",
         description="How places without a pick are taken: as empty (pn); as empty but for those "
         "that the network is sure about (truncated); as a mixture of empty and missed particles "
         "of known share (nnpu, ge-binomial).",
@@ -58,10 +59,10 @@ class TrainSettings(BaseModel):
         lt=1,
         description="Share of the particles that were not picked; for nnpu and ge-binomial.",
     )
-    steps: int = Field(default=500, ge=1, description="Batches to train on, at most.")
+    steps: int = Field(default=300, ge=1, description="Batches to train on, at most.")
     batch: int = Field(default=8, ge=1, description="Crops a batch.")
     crop: int = Field(
-        default=160, ge=64, multiple_of=8, description="Side of a crop, at 16 pixels a diameter."
+        default=128, ge=64, multiple_of=8, description="Side of a crop, at 16 pixels a diameter."
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="Highest rate of the one cycle.")
     weight_decay: float = Field(default=0.01, ge=0, description="Decay of the weights.")

@@ -156,17 +156,13 @@ def train_network(
 
 
 def _strip(shape: tuple[int, ...], index: int, share: float) -> BoolArray:
-    """Return the strip for validation: at each side of the micrograph in turn."""
+    """Return the strip for validation: inside, where picks are complete, at four places in turn."""
     ny, nx = shape
     checked: BoolArray = np.zeros((ny, nx), dtype=np.bool_)
-    if index % 4 == 0:
-        checked[:, : round(share * nx)] = True
-    elif index % 4 == 1:
-        checked[ny - round(share * ny) :] = True
-    elif index % 4 == 2:
-        checked[:, nx - round(share * nx) :] = True
-    else:
-        checked[: round(share * ny)] = True
+    across = checked.T if index % 2 else checked
+    start = min((0.2, 0.55)[index // 2 % 2], 1 - share)
+    n = across.shape[1]
+    across[:, round(start * n) : round((start + share) * n)] = True
     return checked
 
 
@@ -190,7 +186,7 @@ def _run(
     net = PickerNet(start.card.widths)
     net.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in start.tensors.items()})
     net = net.to(place).to(memory_format=torch.channels_last)
-    samples = [_sample(part, start, place) for part in parts]
+    samples = [sample for part in parts for sample in _samples(part, start, place)]
     optimiser = torch.optim.AdamW(
         net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
     )
@@ -259,19 +255,28 @@ def _copied(net: Any) -> dict[str, Any]:
     return {k: v.detach().clone() for k, v in net.state_dict().items()}
 
 
-def _sample(part: _Part, start: PickerModel, place: str) -> Any:
-    """Return the part to train on: all but the strip, with the first network's view of junk."""
+def _samples(part: _Part, start: PickerModel, place: str) -> list[Any]:
+    """Return what lies on both sides of the strip, with the first network's view of junk."""
     from icefloe.network.maps import answer_maps
     from icefloe.network.samples import HEAT_SIGMA, Sample, heat_map
 
     _, junk, _ = answer_maps(start, part.field.pixels, place)
-    shape = (int(part.checked.shape[0]), int(part.checked.shape[1]))
-    heat = heat_map(shape, part.yx, HEAT_SIGMA * SAMPLES)
-    rows = np.flatnonzero(~part.checked.all(axis=1))
-    columns = np.flatnonzero(~part.checked.all(axis=0))
-    cut = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
+    ny, nx = int(part.checked.shape[0]), int(part.checked.shape[1])
+    heat = heat_map((ny, nx), part.yx, HEAT_SIGMA * SAMPLES)
     spots = np.rint(255 * junk).astype(np.uint8)
-    return Sample(part.field.pixels[:, cut[0], cut[1]], heat[cut], spots[cut])
+    rows, columns = part.checked.any(axis=1), part.checked.any(axis=0)
+    everything = slice(None)
+    if rows.all():
+        first, last = np.flatnonzero(columns)[[0, -1]]
+        cuts = [(everything, slice(0, first)), (everything, slice(last + 1, nx))]
+    else:
+        first, last = np.flatnonzero(rows)[[0, -1]]
+        cuts = [(slice(0, first), everything), (slice(last + 1, ny), everything)]
+    return [
+        Sample(part.field.pixels[:, cut[0], cut[1]], heat[cut], spots[cut])
+        for cut in cuts
+        if min(heat[cut].shape) >= SAMPLES
+    ]
 
 
 def _step(

@@ -8,7 +8,7 @@ import numpy as np
 from scipy import fft
 
 from icefloe._types import FloatArray
-from icefloe.network.synthetic.scenes import random_scene
+from icefloe.network.synthetic.scenes import Family, random_scene
 
 __all__ = ["Halves", "random_halves"]
 
@@ -55,7 +55,8 @@ def random_halves(seed: tuple[int, ...], pixel_size: float, size: int = 320) -> 
     """
     rng = np.random.default_rng((*seed, 1))
     empty, crowded = bool(rng.random() < _EMPTY), bool(rng.random() < _CROWDED)
-    scene = random_scene(seed, size, crowded=crowded, pixel_size=pixel_size)
+    family: Family = "crowded" if crowded else "any"
+    scene = random_scene(seed, size, family=family, pixel_size=pixel_size)
     clean = np.zeros((size, size)) if empty else scene.clean
     noise = rng.standard_normal((2, size, size))
     parts = np.stack([clean + np.sqrt(2) * noise[0], clean + np.sqrt(2) * noise[1], clean])

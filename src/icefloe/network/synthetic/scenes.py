@@ -9,6 +9,7 @@ of 20 x 20 particle diameters takes some 50 ms.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numba import njit
@@ -21,12 +22,18 @@ from icefloe.network.synthetic.filters import random_filter
 from icefloe.network.synthetic.shapes import SHAPES, random_rotations, random_shape
 from icefloe.optics import CtfParameters, ctf_2d
 
-__all__ = ["Scene", "random_scene"]
+__all__ = ["Family", "Scene", "random_scene"]
 
 Generator = np.random.Generator
 # Pixels around the scene that are simulated and cut off, so that particles reach over the border.
 _MARGIN = 32
 _HOLLOW = ("hollow", "barrel", "ring")
+_LONG = ("ellipsoid", "rod", "dumbbell", "letter", "lobes", "tetramer", "chain", "membrane")
+# How much larger the diameter that a user gives is than the true one, and how far a usual particle
+# stands out, smallest and largest.
+Family = Literal["any", "crowded", "smoothed"]
+_SIZES = {"any": (0.8, 1.5), "crowded": (0.85, 1.25), "smoothed": (0.9, 1.3)}
+_CLARITIES = {"any": (4.0, 45.0), "crowded": (8.0, 45.0), "smoothed": (6.0, 20.0)}
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ def random_scene(
     size: int = 320,
     kind: str | None = None,
     *,
-    crowded: bool = False,
+    family: Family = "any",
     pixel_size: float | None = None,
 ) -> Scene:
     """Return a micrograph of random content; the same for the same seed.
@@ -82,8 +89,9 @@ def random_scene(
         Pixels a side.
     kind
         Shape of the particles, any by default.
-    crowded
-        Full of particles that stand out and touch, without heaps and carbon.
+    family
+        ``crowded``: full of particles that stand out and touch, without heaps and carbon.
+        ``smoothed``: many particles, not round, in a micrograph that some program has low-passed.
     pixel_size
         A, if it shall be the same for particles of all sizes; by default as `image` says.
     """
@@ -91,7 +99,8 @@ def random_scene(
     n = size + 2 * _MARGIN
     diameter = float(np.exp(rng.uniform(np.log(70), np.log(320))))
     # People give the longest diameter, or somewhat more, or what they see.
-    least, most = (0.85, 1.25) if crowded else (0.8, 1.5)
+    crowded, smoothed = family == "crowded", family == "smoothed"
+    least, most = _SIZES[family]
     width = SAMPLES / float(np.exp(rng.uniform(np.log(least), np.log(most))))
     if pixel_size is not None:
         width = diameter / pixel_size
@@ -99,6 +108,7 @@ def random_scene(
     lens = _random_lens(rng)
     # In a crowd, hollow ones are easily taken for the gaps between their neighbours.
     kinds = _HOLLOW if crowded and rng.random() < 0.5 else tuple(SHAPES)
+    kinds = _LONG if smoothed else kinds
     kind = kind or str(rng.choice(kinds))
     cloud = random_shape(rng, kind)
     transfer = ctf_2d(lens, (n, n), pixel) * _envelope(rng, n)
@@ -108,7 +118,10 @@ def random_scene(
         transfer = transfer * np.exp(-2 * (np.pi * 0.03 * width) ** 2 * k2)
 
     film: FloatArray
-    if crowded:
+    if smoothed:
+        carbon, film = _carbon(rng, n)
+        centres = _places(rng, n, width, carbon, (0.5, 0.8), (0.12, 0.4), (0.0, 0.3))
+    elif crowded:
         carbon, film = np.zeros((n, n), dtype=np.bool_), np.zeros((n, n))
         centres = _places(rng, n, width, carbon, (0.8, 1.05), (0.3, 0.7), (0.0, 0.5))
     else:
@@ -116,15 +129,15 @@ def random_scene(
         centres = _places(rng, n, width, carbon, (0.55, 1.1), (0.08, 0.75), (0.0, 1.0, 1.5))
     spread = float(rng.uniform(0.1, 0.5)) if rng.random() < 0.3 else None
     particles = _project(rng, cloud, centres, n, width, spread)
-    faintest = 8.0 if crowded else 4.0
-    clarity = float(np.exp(rng.uniform(np.log(faintest), np.log(45.0))))
+    faintest, clearest = _CLARITIES[family]
+    clarity = float(np.exp(rng.uniform(np.log(faintest), np.log(clearest))))
     strength = clarity / _usual_energy(rng, cloud, transfer, n, width)
 
     phase = strength * particles
     phase += strength * _debris(rng, cloud, n, width)
     phase += strength * _strangers(rng, n, width)
     clumps = np.zeros((n, n), dtype=np.bool_)
-    if not crowded:
+    if family == "any":
         aggregates, clumps = _aggregates(rng, cloud, n, width)
         phase += strength * aggregates
     peak = strength * max(float(np.percentile(particles, 99.5)), 1e-3)
@@ -137,7 +150,7 @@ def random_scene(
     image += rng.standard_normal((n, n))
     ground = _uneven(rng, n)
     image = image + ground
-    image = random_filter(rng, np.asarray(image))
+    image = random_filter(rng, np.asarray(image), always=smoothed)
 
     inner = slice(_MARGIN, n - _MARGIN)
     places = centres - _MARGIN
