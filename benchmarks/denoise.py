@@ -1,6 +1,6 @@
 """The denoiser against simulated truth and other filters, and what pickers make of its output.
 
-    python benchmarks/denoise.py --simulated [--fields 24]     truth known, other filters
+    python benchmarks/denoise.py --simulated [--fields 96]     truth known, other filters
     python benchmarks/denoise.py --noise                       empty ice must come out empty
     python benchmarks/denoise.py --picking [--data DIR]        real marks, with and without
     python benchmarks/denoise.py --ways WORK [--steps 60]     losses and architectures
@@ -334,7 +334,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", type=Path, default=DATA)
     parser.add_argument("--sets", nargs="+", choices=list(SETS), default=list(SETS))
-    parser.add_argument("--fields", type=int, default=24)
+    parser.add_argument("--fields", type=int, default=96)
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--ways", type=Path)
     parser.add_argument("--pictures", type=Path)

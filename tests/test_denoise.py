@@ -50,7 +50,7 @@ def _one_thread():
 UNSEEN = 77
 
 
-def balls(side=720, pixel_size=3.0, diameter=150.0, depth=1.0, halves=1, seed=0):
+def balls(side=512, pixel_size=3.0, diameter=150.0, depth=1.0, halves=1, seed=0):
     """Micrographs of dark balls without noise and, `halves` of them, with noise of variance 1."""
     rng = np.random.default_rng(seed)
     step = 1.6 * diameter / pixel_size
@@ -86,26 +86,26 @@ def test_empty_ice_comes_out_empty():
     assert np.abs(found - 100).max() < 1.0 * plain
 
 
-def test_it_is_nearer_to_the_truth_than_the_best_gaussian():
-    from scipy.ndimage import gaussian_filter
+def test_in_one_band_it_is_nearer_to_the_truth_than_the_image():
+    # A filter that is the same everywhere changes nothing within a narrow band.
+    def band(image):
+        k = np.hypot(np.fft.fftfreq(256)[:, None], np.fft.rfftfreq(256)[None, :])
+        inside = (k > 6.0 / 60) & (k < 6.0 / 30)
+        return np.fft.irfft2(np.fft.rfft2(image) * inside, image.shape)[16:-16, 16:-16]
 
     def agreement(image, clean):
-        # Uneven ice, coarser than particles, would be most of the agreement.
-        parts = [a - gaussian_filter(a, 16) for a in (image, clean)]
-        return np.corrcoef(parts[0].ravel(), parts[1].ravel())[0, 1]
+        return np.corrcoef(band(image).ravel(), band(clean).ravel())[0, 1]
 
     ahead = []
     for i in range(6):
-        halves = random_halves((UNSEEN, i), 6.0)
+        halves = random_halves((UNSEEN, i), 6.0, size=256)
         noisy = 0.5 * (halves.odd + halves.even)
-        if halves.clarity == 0:
-            continue
-        best = max(
-            agreement(gaussian_filter(noisy, s), halves.clean) for s in np.geomspace(0.3, 8, 12)
-        )
-        ahead.append(agreement(denoise_image(noisy, pixel_size=6.0), halves.clean) - best)
+        if halves.clarity > 0:
+            found = denoise_image(noisy, pixel_size=6.0)
+            ahead.append(agreement(found, halves.clean) - agreement(noisy, halves.clean))
     assert len(ahead) >= 4
-    assert np.median(ahead) > 0.01
+    assert np.median(ahead) > 0.02
+    assert min(ahead) > -0.02
 
 
 @pytest.mark.parametrize(("depth", "kept"), [(0.35, 0.4), (2.0, 0.75)])
@@ -158,7 +158,7 @@ def test_nothing_is_shown_that_was_not_there():
 
 def test_tiles_leave_no_seam():
     model = untrained()
-    pixels = np.random.default_rng(3).standard_normal((300, 720), dtype=np.float32)
+    pixels = np.random.default_rng(3).standard_normal((64, 640), dtype=np.float32)
     with torch.inference_mode():
         small = tiled(model.net("cpu"), pixels, "cpu", tile=512)
     np.testing.assert_allclose(small, answer(model, pixels), atol=1e-4)
@@ -178,7 +178,7 @@ def test_simulated_halves_have_independent_noise():
 def test_training_on_halves_gets_nearer_to_a_truth_it_never_sees():
     clean, halves = balls(side=480, pixel_size=6.0, diameter=180.0, depth=0.8, halves=3)
     start = untrained(widths=(12, 12, 12))
-    settings = DenoiserTrainSettings(steps=20, batch=4, crop=64, learning_rate=4e-3, check_every=10)
+    settings = DenoiserTrainSettings(steps=12, batch=3, crop=64, learning_rate=6e-3, check_every=6)
     done = train_denoiser(
         [(halves[0], halves[1])], pixel_size=6.0, start=start, settings=settings, name="balls"
     )
