@@ -28,6 +28,7 @@ _COMMANDS: dict[str, tuple[str, str]] = {
     "export": ("icefloe.cli.export", "Write a session's results for other programs."),
     "motion": ("icefloe.cli.motion", "Correct the motion in movies."),
     "ctf": ("icefloe.cli.ctf", "Estimate the CTF of micrographs."),
+    "denoise": ("icefloe.cli.denoise", "Take noise out of micrographs, for looking and picking."),
     "pick": ("icefloe.cli.pick", "Find particles in micrographs."),
     "train": ("icefloe.cli.train", "Train the neural picker on your picks."),
     "extract": ("icefloe.cli.extract", "Cut out picked particles."),

@@ -1,10 +1,14 @@
-"""The neural picker: a small network, its training on a user's picks, and its weights."""
+"""Small networks, their training and their weights: the neural picker and the denoiser."""
 
 from typing import TYPE_CHECKING
 
 from icefloe._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from icefloe.network.denoise import denoise_image
+    from icefloe.network.denoise_model import DenoiserModel, load_denoiser, save_denoiser
+    from icefloe.network.denoise_settings import DenoiserCard, DenoiserTrainSettings
+    from icefloe.network.denoise_train import DenoiserStep, DenoiserTraining, train_denoiser
     from icefloe.network.model import ModelCard, PickerModel
     from icefloe.network.pick import pick_network
     from icefloe.network.settings import NetworkSettings, TrainSettings
@@ -14,6 +18,15 @@ else:
     __getattr__ = lazy_names(
         __name__,
         {
+            "DenoiserCard": "denoise_settings",
+            "DenoiserModel": "denoise_model",
+            "DenoiserStep": "denoise_train",
+            "DenoiserTrainSettings": "denoise_settings",
+            "DenoiserTraining": "denoise_train",
+            "denoise_image": "denoise",
+            "load_denoiser": "denoise_model",
+            "save_denoiser": "denoise_model",
+            "train_denoiser": "denoise_train",
             "ModelCard": "model",
             "PickerModel": "model",
             "pick_network": "pick",
@@ -28,14 +41,23 @@ else:
     )
 
 __all__ = [
+    "DenoiserCard",
+    "DenoiserModel",
+    "DenoiserStep",
+    "DenoiserTrainSettings",
+    "DenoiserTraining",
     "ModelCard",
     "NetworkSettings",
     "PickerModel",
     "TrainSettings",
     "TrainStep",
     "Training",
+    "denoise_image",
+    "load_denoiser",
     "load_model",
     "pick_network",
+    "save_denoiser",
     "save_model",
+    "train_denoiser",
     "train_network",
 ]

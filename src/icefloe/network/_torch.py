@@ -13,8 +13,13 @@ from icefloe.fourier import get_threads
 __all__ = ["require_torch", "threads_for_torch"]
 
 
-def require_torch() -> None:
-    """Raise if the neural picker cannot run.
+def require_torch(what: str = "The neural picker", instead: str = "use icefloe pick auto") -> None:
+    """Raise if a network cannot run.
+
+    Parameters
+    ----------
+    what, instead
+        What needs it, and what else a user can do.
 
     Raises
     ------
@@ -24,8 +29,8 @@ def require_torch() -> None:
     missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
     if missing:
         raise DeviceError(
-            f"The neural picker needs {' and '.join(missing)}, which is not installed",
-            hint="pip install 'icefloe[torch]', or use icefloe pick auto",
+            f"{what} needs {' and '.join(missing)}, which is not installed",
+            hint=f"pip install 'icefloe[torch]', or {instead}",
         )
     # Threads that wait for each other by spinning take minutes for seconds' work where another
     # program uses the same cores. Read when torch is first imported.

@@ -66,14 +66,17 @@ class PickerNet(nn.Module):  # type: ignore[misc]
 
     def forward(self, image: Any) -> Any:
         """Return (n, 3, y, x) logits for (n, 2, y, x) images whose sides are multiples of 8."""
+        return functional.pixel_shuffle(self.answer(functional.relu(self.features(image))), 2)
+
+    def features(self, image: Any) -> Any:
+        """Return (n, width, y / 2, x / 2), what the last layer draws on."""
         top = self.top(self.stem(functional.pixel_unshuffle(image, 2)))
         middle = self.middle(self.down_middle(functional.relu(top)))
         bottom = self.bottom(self.down_bottom(functional.relu(middle)))
         x = middle + _twice(self.up_middle(functional.relu(bottom)))
         x = self.back_middle(self.join_middle(functional.relu(x)))
         x = top + _twice(self.up_top(functional.relu(x)))
-        x = self.back_top(self.join_top(functional.relu(x)))
-        return functional.pixel_shuffle(self.answer(functional.relu(x)), 2)
+        return self.back_top(self.join_top(functional.relu(x)))
 
 
 def _twice(x: Any) -> Any:

@@ -56,6 +56,8 @@ class Scene:
         Key of `SHAPES`.
     defocus
         A.
+    clean
+        (n, n) float32, the image without shot noise and without what other programs do to it.
     """
 
     image: FloatArray
@@ -66,10 +68,16 @@ class Scene:
     clarity: float
     shape: str
     defocus: float
+    clean: FloatArray
 
 
 def random_scene(
-    seed: tuple[int, ...], size: int = 320, kind: str | None = None, *, family: Family = "any"
+    seed: tuple[int, ...],
+    size: int = 320,
+    kind: str | None = None,
+    *,
+    family: Family = "any",
+    pixel_size: float | None = None,
 ) -> Scene:
     """Return a micrograph of random content; the same for the same seed.
 
@@ -84,6 +92,8 @@ def random_scene(
     family
         ``crowded``: full of particles that stand out and touch, without heaps and carbon.
         ``smoothed``: many particles, not round, in a micrograph that some program has low-passed.
+    pixel_size
+        A, if it shall be the same for particles of all sizes; by default as `image` says.
     """
     rng = np.random.default_rng(seed)
     n = size + 2 * _MARGIN
@@ -92,6 +102,8 @@ def random_scene(
     crowded, smoothed = family == "crowded", family == "smoothed"
     least, most = _SIZES[family]
     width = SAMPLES / float(np.exp(rng.uniform(np.log(least), np.log(most))))
+    if pixel_size is not None:
+        width = diameter / pixel_size
     pixel = diameter / width
     lens = _random_lens(rng)
     # In a crowd, hollow ones are easily taken for the gaps between their neighbours.
@@ -100,7 +112,12 @@ def random_scene(
     kind = kind or str(rng.choice(kinds))
     cloud = random_shape(rng, kind)
     transfer = ctf_2d(lens, (n, n), pixel) * _envelope(rng, n)
+    if pixel_size is not None:
+        # Large particles have no more points than small ones; apart they would look like sand.
+        k2 = fft.fftfreq(n)[:, None] ** 2 + fft.rfftfreq(n)[None, :] ** 2
+        transfer = transfer * np.exp(-2 * (np.pi * 0.03 * width) ** 2 * k2)
 
+    film: FloatArray
     if smoothed:
         carbon, film = _carbon(rng, n)
         centres = _places(rng, n, width, carbon, (0.5, 0.8), (0.12, 0.4), (0.0, 0.3))
@@ -129,8 +146,10 @@ def random_scene(
     phase += max(peak, 1.0) * film
     phase += rng.standard_normal((n, n)) * rng.choice([0.0, rng.uniform(0, 1.0)])
     image = fft.irfft2(fft.rfft2(phase) * transfer, (n, n))
+    clean = image.copy()
     image += rng.standard_normal((n, n))
-    image += _uneven(rng, n)
+    ground = _uneven(rng, n)
+    image = image + ground
     image = random_filter(rng, np.asarray(image), always=smoothed)
 
     inner = slice(_MARGIN, n - _MARGIN)
@@ -145,6 +164,7 @@ def random_scene(
         clarity=clarity,
         shape=kind,
         defocus=lens.defocus,
+        clean=np.ascontiguousarray((clean + ground)[inner, inner], dtype=np.float32),
     )
 
 
