@@ -108,6 +108,13 @@ class TestOneCommand:
         assert rows["extract"] == ["2", "0", "0", "0"]
         assert "defocus" in text
         assert "movie_3" in text
+        # The directory may be given as `run` takes it, too, but not two of them.
+        assert icefloe("status", "--project", finished) == 0
+        assert capsys.readouterr().out == text
+        assert icefloe("status", finished, "--project", finished / "other") == 2
+        assert "Two sessions" in capsys.readouterr().err
+        assert icefloe("provenance", "--project", finished, "movie_1") == 0
+        assert "movie_1.tiff" in capsys.readouterr().out
 
 
 class TestStaleness:

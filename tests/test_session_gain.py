@@ -98,6 +98,15 @@ def test_a_right_gain_is_passed_over(camera, tmp_path):
     assert read_gain_warnings(session) == []
 
 
+def test_a_gain_of_another_size_is_named_unless_the_movies_show_it(camera, tmp_path):
+    small = np.ones((SHAPE[0] // 2, SHAPE[1] // 2), np.float32)
+    write_mrc(tmp_path / "small.mrc", small, 1.0)
+    session = make(tmp_path / "s", tmp_path, "small.mrc")
+    _, message = look(session, camera / "m0.tiff")
+    assert "magnified 2 times" in (message or "")
+    assert read_gain_warnings(session) == [message]
+
+
 def test_a_gain_that_divides_is_named(camera, tmp_path):
     _, message = look(make(tmp_path / "s", camera, "inverse.mrc"), camera / "m0.tiff")
     assert "inverted" in (message or "")

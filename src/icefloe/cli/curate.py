@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from icefloe.cli.session_options import session_directory
+
 if TYPE_CHECKING:
     from icefloe.curation import Curation, Rule
     from icefloe.project import ExposureRecord, Project
@@ -40,7 +42,7 @@ _MANY: dict[str, Any] = {"multiple": True, "metavar": "NAME"}
     and win over rules, whatever these become later.
     """,
 )
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@session_directory
 @click.option("--rule", "texts", multiple=True, metavar="RULE", help="A further rule.")
 @click.option(
     "--rules",

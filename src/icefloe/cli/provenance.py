@@ -23,10 +23,25 @@ __all__ = ["command"]
     it. With EXPOSURE: each of its stages, its input, and its files with their checksums.
     """,
 )
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@click.argument("exposure", required=False)
-def command(directory: Path, exposure: str | None) -> None:
+@click.argument("names", nargs=-1, metavar="[DIRECTORY] [EXPOSURE]")
+@click.option(
+    "--project",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=None,
+    show_default="here",
+    help="The session; then EXPOSURE is the only argument.",
+)
+def command(names: tuple[str, ...], project: Path | None) -> None:
     """Print the runs of a session, or the origin of one exposure's results."""
+    rest = list(names)
+    directory = project or Path(rest.pop(0) if rest else "")
+    exposure = rest.pop(0) if rest else None
+    if rest:
+        raise click.UsageError(f"Not understood: {' '.join(rest)}")
+    _show(directory, exposure)
+
+
+def _show(directory: Path, exposure: str | None) -> None:
     from icefloe.project import Project
     from icefloe.project.runs import read_runs
 

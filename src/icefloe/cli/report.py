@@ -6,18 +6,13 @@ from pathlib import Path
 
 import click
 
+from icefloe.cli.session_options import session_directory
+
 __all__ = ["command"]
 
 
 @click.command("report")
-@click.option(
-    "--project",
-    "directory",
-    type=click.Path(path_type=Path, file_okay=False),
-    default=Path(),
-    show_default="this directory",
-    help="The session.",
-)
+@session_directory
 @click.option(
     "--out",
     type=click.Path(path_type=Path, dir_okay=False),

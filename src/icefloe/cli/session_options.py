@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-__all__ = ["project_option", "session_options"]
+__all__ = ["project_option", "session_directory", "session_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -50,6 +50,33 @@ def project_option(function: F) -> F:
         show_default="here",
         help="Directory of the session.",
     )(function)
+
+
+def session_directory(function: F) -> F:
+    """Add the session's directory, as an argument or as --project; the command gets `directory`.
+
+    Commands that take files or names as arguments have --project alone. Nobody should need to
+    remember which is which, so the others take both.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: Any, argument: Path | None, option: Path | None, **kwargs: Any) -> Any:
+        if argument is not None and option is not None and argument != option:
+            raise click.UsageError(f"Two sessions are named: {argument} and --project {option}")
+        return function(*args, directory=argument or option or Path(), **kwargs)
+
+    kind = click.Path(path_type=Path, file_okay=False)
+    decorated: Any = click.argument("argument", metavar="[DIRECTORY]", type=kind, required=False)(
+        wrapped
+    )
+    return click.option(  # type: ignore[no-any-return]
+        "--project",
+        "option",
+        type=kind,
+        default=None,
+        show_default="here",
+        help="The same as DIRECTORY: that of the session.",
+    )(decorated)
 
 
 def session_options(function: F) -> F:

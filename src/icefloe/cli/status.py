@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icefloe.cli.session_options import session_directory
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -31,7 +33,7 @@ _FIGURES: tuple[tuple[str, str, tuple[str, ...], float, str], ...] = (
 
 
 @click.command("status", help="Show what of a session is done, waiting or failed.")
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@session_directory
 @click.option("--all-failures", is_flag=True, help="List every failure, not the first 20.")
 def command(directory: Path, all_failures: bool) -> None:
     """Print the table of stages, medians and failures."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from icefloe.cli.session_options import session_directory
+
 if TYPE_CHECKING:
     from icefloe.project import Project
     from icefloe.project.verify import Finding, Verification
@@ -30,7 +32,7 @@ _SHOWN = 20
     their input and settings, with the same result.
     """,
 )
-@click.argument("directory", type=click.Path(path_type=Path, file_okay=False), default=Path())
+@session_directory
 @click.option("--quick", is_flag=True, help="Compare sizes only; reads no file.")
 @click.option("--redo", is_flag=True, help="Let the next run make again what is damaged.")
 @click.option(

@@ -90,6 +90,7 @@ class GainCheck:
     # Odd and even movies: what they have in common is the detector's.
     _sums: list[FloatArray] = field(default_factory=list)
     _told: bool = False
+    _resized: str | None = None
 
     @classmethod
     def start(cls, session: Session) -> GainCheck:
@@ -155,7 +156,12 @@ class GainCheck:
 
         data = self.session.settings.data
         # Middles stay middles when they are turned, so both may be cut first.
-        fitted = fit_gain(oriented, shape)[0][_window(shape)]
+        whole, resized = fit_gain(oriented, shape)
+        if resized is not None:
+            # Whether its size was meant for these movies is for a person to say; a gain whose
+            # pattern the movies show needs no question.
+            self._resized = f"{resized}, to fit the movies: is it the gain of this mode?"
+        fitted = whole[_window(shape)]
         result = compare_gain_uses(
             np.asarray(sum(self._sums)), turned_back(fitted, data.gain_rotate, data.gain_flip)
         )
@@ -193,7 +199,7 @@ class GainCheck:
 
     def _conclude(self, verdict: str, message: str | None = None) -> None:
         # The verdict last: the run's own thread looks for it.
-        self.message = message
+        self.message = self._resized if message is None and verdict == "unclear" else message
         self.verdict = verdict
 
 
