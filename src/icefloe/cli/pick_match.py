@@ -236,11 +236,9 @@ def _settings(given: dict[str, Any]) -> MatchSettings:
 
 
 def _why(found: Bootstrap) -> str:
-    best = int(found.evidence.argmax())
     return (
-        f"Particles of {found.bank.diameter:.0f} A, from {found.n_windows} of them: a "
-        f"{found.shape} of {found.sizes[best]:.0f} A stands out by {found.evidence[best]:.1f} "
-        "standard deviations"
+        f"Particles of {found.bank.diameter:.0f} A, from {found.n_windows} of them: "
+        f"{found.reason()}"
     )
 
 
