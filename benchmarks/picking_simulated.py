@@ -5,7 +5,8 @@
 One case is a particle, a defocus, a crowding, a tilt and a contamination. The usual run varies
 defocus and tilt one at a time and crosses the rest; --quick varies one thing at a time, --full
 crosses everything. Particles are 60 to 300 A: globules of protein density, GroEL (where its model
-is there) and a shell; none is tuned on. `pick blob` is given the diameter, `pick auto` nothing.
+is there) and a shell. `pick blob` is given the diameter, `pick auto` nothing. A case has as many
+micrographs, two or more, of 4000 A as hold a hundred particles that count, where twenty are enough.
 
 What is counted: a pick is right within 0.3 diameters of a particle. Particles within half a
 diameter of the border or of contamination count neither for nor against, nor do picks of them, nor
@@ -141,6 +142,13 @@ def _residues(size: int) -> NDArray[np.float64]:
     places = np.argwhere(filled)
     chosen = rng.choice(len(places), round(len(places) * step**3 / RESIDUE), replace=False)
     return (places[np.sort(chosen)] - n // 2) * step + rng.uniform(-1.5, 1.5, (len(chosen), 3))
+
+
+def needed(case: Case) -> int:
+    """Return how many micrographs hold about 120 particles that count."""
+    clear = 0.55 if case.dirt == "heavy" else 1.0
+    area = clear * (FIELD - case.size) ** 2 * CROWDING[case.crowding]
+    return int(np.clip(np.ceil(120 / (area / (0.25 * np.pi * case.size**2))), 2, 20))
 
 
 def simulate(case: Case, count: int, folder: Path) -> list[SimulatedMicrograph]:
@@ -302,7 +310,7 @@ def run(
     chosen: Iterable[Case],
     *,
     methods: Sequence[str] = tuple(METHODS),
-    micrographs: int = 2,
+    micrographs: int | None = None,
     until: float = np.inf,
 ) -> list[Row]:
     """Simulate and measure case by case, printing each; stop at the time `until`."""
@@ -312,7 +320,7 @@ def run(
         for case in chosen:
             if time.monotonic() > until:
                 break
-            made = simulate(case, micrographs, Path(folder))
+            made = simulate(case, micrographs or needed(case), Path(folder))
             for method in methods:
                 rows.append(measure(case, made, method))
                 print(line(rows[-1]), flush=True)
@@ -330,7 +338,7 @@ def main() -> None:
     parser.add_argument("--tilt", nargs="+", type=int, choices=TILTS, default=list(TILTS))
     parser.add_argument("--dirt", nargs="+", choices=DIRT, default=list(DIRT))
     parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
-    parser.add_argument("--micrographs", type=int, default=2, help="Of each case.")
+    parser.add_argument("--micrographs", type=int, default=None, help="Of each case.")
     parser.add_argument("--minutes", type=float, default=np.inf, help="Start no case after that.")
     parser.add_argument("--csv", type=Path, default=None, help="Write the table as well.")
     given = parser.parse_args()

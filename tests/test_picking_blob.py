@@ -173,7 +173,7 @@ def test_numbers_have_the_keys_that_sidecars_hold(cages):
     numbers = pick_blobs(cages.image, pixel_size=PIXEL, settings=SETTINGS).numbers()
     assert set(numbers) == {
         "diameter_min", "diameter_max", "threshold", "n_picks", "y", "x", "score", "diameter",
-        "median_score",
+        "median_score", "split",
     }  # fmt: skip
     assert len(numbers["y"]) == len(numbers["score"]) == numbers["n_picks"]
     assert numbers["median_score"] == pytest.approx(np.median(numbers["score"]), abs=1e-3)

@@ -17,10 +17,17 @@ if TYPE_CHECKING:
     from icefloe.interop.optics import OpticsGroup
     from icefloe.picking import BlobSettings, Picks
 
-__all__ = ["command", "write_list"]
+__all__ = ["calibrate_option", "command", "defocus_of", "write_calibrated", "write_list"]
 
 # Micrographs in which the diameter is looked for, spread over the list.
 _SAMPLE = 3
+
+calibrate_option = click.option(
+    "--calibrate",
+    is_flag=True,
+    help="Write scores relative to what is usual at each micrograph's defocus, which the STAR must "
+    "know: 1 is usual, and one threshold serves all.",
+)
 
 
 @click.group()
@@ -77,12 +84,7 @@ def command() -> None:
     help="Avoid what has this many times a particle's contrast; 0 avoids nothing [3].",
 )
 @click.option("--bright", is_flag=True, help="Particles are brighter than the ice.")
-@click.option(
-    "--calibrate",
-    is_flag=True,
-    help="Write scores relative to what is usual at each micrograph's defocus, which the STAR must "
-    "know: 1 is usual, and one threshold serves all.",
-)
+@calibrate_option
 @microscope_options
 @output_options
 def blob(
@@ -118,7 +120,7 @@ def blob(
         cs=cs,
         amplitude_contrast=amplitude_contrast,
     )
-    defoci = [_defocus(item) for item in items] if calibrate else []
+    defoci = [defocus_of(item) for item in items] if calibrate else []
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     sizes = _sizes(diameter) if diameter else _found(items, bright, console)
     settings = _settings(sizes, bright, choices)
@@ -139,7 +141,7 @@ def blob(
             done.append((item, target))
             console.print(f"{item.name}: {_line(picks)}")
     if calibrate and kept:
-        _write_calibrated(out, kept, console)
+        write_calibrated(out, kept, console)
     if done:
         write_list(out / "picks.star", done, settings.diameter)
     failures_exit(len(items) - len(done), len(items))
@@ -169,7 +171,8 @@ def _found(items: Sequence[MicrographInput], bright: bool, console: Console) -> 
     return [round(found.diameter, 1)]
 
 
-def _defocus(item: MicrographInput) -> float:
+def defocus_of(item: MicrographInput) -> float:
+    """Return the mean defocus of a micrograph, A, to which scores are related."""
     from icefloe.errors import MissingMetadataError
 
     if "rlnDefocusU" not in item.row or "rlnDefocusV" not in item.row:
@@ -181,7 +184,7 @@ def _defocus(item: MicrographInput) -> float:
     return 0.5 * (float(item.row["rlnDefocusU"]) + float(item.row["rlnDefocusV"]))
 
 
-def _write_calibrated(out: Path, kept: dict[str, tuple[Picks, float]], console: Console) -> None:
+def write_calibrated(out: Path, kept: dict[str, tuple[Picks, float]], console: Console) -> None:
     """Write scores relative to what is usual at each defocus, and say how they depend on it."""
     from dataclasses import replace
 
@@ -194,7 +197,7 @@ def _write_calibrated(out: Path, kept: dict[str, tuple[Picks, float]], console: 
         relative = replace(picks, score=line.relative(picks.score, defocus))
         write_star(out / f"{name}_picks.star", picks_star(relative.numbers()))
     console.print(
-        f"Scores are relative to {line.level:.2f} {1e4 * line.slope:+.2f} per um of defocus from "
+        f"Scores are relative to {line.level:.3g} {1e4 * line.slope:+.2g} per um of defocus from "
         f"{line.centre / 1e4:.2f} um, from {line.n_micrographs} micrographs."
     )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from icefloe.cli.extract_inputs import Picked
     from icefloe.engine import Session
     from icefloe.interop.optics import OpticsGroup
+    from icefloe.picking.threshold import ScoreSplit
     from icefloe.project import ExposureRecord
 
 __all__ = ["Candidates", "from_star", "of_session", "of_star"]
@@ -59,6 +60,8 @@ class Candidates:
         What went otherwise.
     optics, row
         Of the micrograph, for lists.
+    split
+        How the scores part into noise and particles; None if that is not known.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Candidates:
     remarks: tuple[str, ...] = ()
     optics: OpticsGroup | None = None
     row: Mapping[str, Any] | None = None
+    split: ScoreSplit | None = None
 
     def kept(self, threshold: float | None = None, limit: float | None = None) -> BoolArray:
         """Return which peaks are picked, with the limits that were used or others."""
@@ -101,6 +105,7 @@ def of_session(session: Session, names: list[str]) -> Iterator[Candidates]:
     from icefloe.engine.picking import pick_exposure
     from icefloe.engine.stage import Work
     from icefloe.formats.mrc import read_mrc
+    from icefloe.picking.threshold import ScoreSplit
     from icefloe.project import load_record
 
     registry = session.project.read_registry()
@@ -116,11 +121,13 @@ def of_session(session: Session, names: list[str]) -> Iterator[Candidates]:
         given = session.project.masks / f"{name}_mask.mrc"
         path = given if given.is_file() else record.file("pick", "mask")
         mask = None if path is None else np.asarray(read_mrc(path)[0] > 0.5)
+        # Sessions of before did not record it.
+        split = recorded.get("split") or found.numbers.get("split")
         section = "blob" if blob else "template"
         reason = (
             f"Threshold {recorded['threshold']:.3g}: pick.{section}.threshold."
             if part.threshold is not None
-            else _found_reason(record.flags.get("pick", ()))
+            else _found_reason(split)
         )
         yield _candidates(
             Candidates(
@@ -134,6 +141,7 @@ def of_session(session: Session, names: list[str]) -> Iterator[Candidates]:
                 reason=reason,
                 mask=mask,
                 remarks=record.flags.get("pick", ()),
+                split=None if split is None else ScoreSplit.from_numbers(split),
             ),
             recorded,
             recorded,
@@ -204,7 +212,7 @@ def from_star(item: Picked, sizes: tuple[float, float] | None, star: Path) -> Ca
         images, header = read_mrc(templates)
         bank = TemplateBank(np.asarray(images, np.float32), float(header or 0), size, turns=False)
         if mask is None:
-            mask = whole_mask(image, size / pixel_size)
+            mask = whole_mask(image, size / pixel_size, pixel_size=pixel_size)
         found, usual = (
             pick_templates(image, bank, pixel_size=pixel_size, settings=match, mask=mask)
             for match in (MatchSettings(threshold=_LOWEST, max_contrast=0.0), MatchSettings())
@@ -224,8 +232,8 @@ def from_star(item: Picked, sizes: tuple[float, float] | None, star: Path) -> Ca
     peaks, picked = (
         {"contrast": np.round(p.contrast, 3).tolist(), **p.numbers()} for p in (found, usual)
     )
-    reason = _found_reason(usual.flags)
-    full = replace(base, numbers=peaks, limit=limit, mask=mask, reason=reason)
+    reason = _found_reason(picked.get("split"))
+    full = replace(base, numbers=peaks, limit=limit, mask=mask, reason=reason, split=usual.split)
     return _candidates(full, recorded, picked)
 
 
@@ -254,6 +262,7 @@ def _candidates(
         full,
         numbers={k: v for k, v in recorded.items() if k != "threshold"},
         limit=0.0,
+        split=None,
         reason=f"Threshold {full.threshold:.3g}: the lowest score of the picks.",
         remarks=(*full.remarks, remark),
     )
@@ -279,10 +288,9 @@ def _found_again(full: Candidates, recorded: Mapping[str, Any]) -> bool:
     return bool((same & (distance < 1.0)).mean() >= _SAME)
 
 
-def _found_reason(flags: tuple[str, ...]) -> str:
-    if any("do not stand out" in flag for flag in flags):
-        return "Threshold far above the noise, since particles do not stand out from it."
-    return "Threshold found in this micrograph: there a peak is as likely noise as particle."
+def _found_reason(split: Mapping[str, Any] | None) -> str:
+    why = (split or {}).get("reason") or "found in this micrograph"
+    return f"Threshold: {why}."
 
 
 def _micrograph(record: ExposureRecord) -> Path:

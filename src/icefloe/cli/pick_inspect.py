@@ -113,8 +113,8 @@ def inspect(
     )
     write_text(target / "picks.html", page)
     click.echo(f"{target / 'picks.html'}: {len(items)} micrographs")
-    for found in shown:
-        click.echo(_line(found))
+    for item in items:
+        click.echo(_line(item))
     if threshold is not None or max_contrast is not None:
         written = _write(target, load, threshold, max_contrast, session)
         click.echo(f"{target / 'picks.star'}: {written} picks of {len(load)} micrographs")
@@ -181,6 +181,7 @@ def _inspected(found: Candidates, png: bytes) -> InspectedMicrograph:
         reason=found.reason,
         mask=found.mask,
         remarks=found.remarks,
+        split=found.split,
     )
 
 
@@ -246,24 +247,12 @@ def _session_facts(session: Session) -> list[str]:
     ]
 
 
-def _line(found: Candidates) -> str:
-    from icefloe.report.figures import score_parts
-
-    item = _bare(found)
+def _line(item: InspectedMicrograph) -> str:
     loose, chosen, strict = (int(item.kept(t).sum()) for t in item.thresholds())
-    text = f"{found.name}: {chosen} picks above {found.threshold:.3g}"
-    if score_parts(item.scores, item.threshold) is not None:
+    text = f"{item.name}: {chosen} picks above {item.threshold:.3g}"
+    if item.split is not None and item.split.clear:
         text += f"; {loose} where 1 in 10 peaks is a particle, {strict} where 9 in 10 are"
     return text
-
-
-def _bare(found: Candidates) -> InspectedMicrograph:
-    from icefloe.report.picks_page import InspectedMicrograph
-
-    shape = (found.image.shape[0], found.image.shape[1])
-    return InspectedMicrograph(
-        found.name, None, shape, found.pixel_size, found.numbers, found.threshold, found.limit, ""
-    )
 
 
 def _write_png(path: Path, sheet: WindowSheet) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from icefloe._types import BoolArray, FloatArray
     from icefloe.cli.inputs import MicrographInput
     from icefloe.optics import CtfParameters
-    from icefloe.picking import Bootstrap, MatchSettings, TemplateBank
+    from icefloe.picking import Bootstrap, MatchSettings, Picks, TemplateBank
 
 __all__ = ["auto", "template"]
 
@@ -25,6 +25,8 @@ _MICROSCOPE = ("pixel_size", "voltage", "cs", "amplitude_contrast")
 
 
 def _options(function: F) -> F:
+    from icefloe.cli.pick import calibrate_option
+
     for option in (
         click.argument(
             "micrographs", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
@@ -73,7 +75,7 @@ def _options(function: F) -> F:
             help="Choose picks from the maps in this directory again, without matching.",
         ),
         click.option(
-            "--min-distance", type=float, default=None, help="Of two picks, in diameters [0.75]."
+            "--min-distance", type=float, default=None, help="Of two picks, in diameters [0.6]."
         ),
         click.option("--max-picks", type=int, default=None, help="At most so many a micrograph."),
         click.option(
@@ -96,6 +98,7 @@ def _options(function: F) -> F:
         ),
     ):
         function = option(function)
+    function = calibrate_option(function)
     return output_options(microscope_options(function))
 
 
@@ -236,11 +239,9 @@ def _settings(given: dict[str, Any]) -> MatchSettings:
 
 
 def _why(found: Bootstrap) -> str:
-    best = int(found.evidence.argmax())
     return (
-        f"Particles of {found.bank.diameter:.0f} A, from {found.n_windows} of them: a "
-        f"{found.shape} of {found.sizes[best]:.0f} A stands out by {found.evidence[best]:.1f} "
-        "standard deviations"
+        f"Particles of {found.bank.diameter:.0f} A, from {found.n_windows} of them: "
+        f"{found.reason()}"
     )
 
 
@@ -257,7 +258,7 @@ def _run(
     from rich.progress import Progress
 
     from icefloe.cli.inputs import failures_exit
-    from icefloe.cli.pick import write_list
+    from icefloe.cli.pick import defocus_of, write_calibrated, write_list
     from icefloe.errors import IcefloeError
     from icefloe.formats.image import read_image
     from icefloe.formats.star import write_star
@@ -265,9 +266,18 @@ def _run(
     from icefloe.interop.score_maps import load_maps, save_maps
     from icefloe.picking import picks_from_maps, score_maps
 
+    defoci = {i.name: defocus_of(i) for i in items} if given["calibrate"] else {}
+    kept: dict[str, tuple[Picks, float]] = {}
     done: list[tuple[MicrographInput, Path]] = []
     diameters: list[float] = []
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+    unknown = sum(_ctf(item) is None for item in items) if use_ctf else 0
+    if unknown:
+        console.print(
+            f"The CTF of {unknown} of {len(items)} micrographs is not known: the templates are "
+            "compared as they are there. A STAR of `icefloe ctf` has it; --no-ctf if the "
+            "templates do."
+        )
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         for item in progress.track(items, description="Picking"):
             target = out / f"{item.name}_picks.star"
@@ -282,13 +292,16 @@ def _run(
                         pixel_size=item.optics.micrograph_pixel_size,
                         settings=settings,
                         ctf=_ctf(item) if use_ctf else None,
-                        mask=_mask(item, image, given["masks"], settings.diameter or bank.diameter),
+                        mask=_mask(item, image, given["masks"], settings, bank),
                         device=given["device"],
                     )
                 if given["save_maps"]:
                     save_maps(given["save_maps"], item.name, maps)
                 picks = picks_from_maps(maps, settings)
-                write_star(target, picks_star(picks.numbers()))
+                if given["calibrate"]:
+                    kept[item.name] = picks, defoci[item.name]
+                else:
+                    write_star(target, picks_star(picks.numbers()))
             except IcefloeError as error:
                 console.print(f"{item.name}: error: {error}")
                 continue
@@ -296,6 +309,8 @@ def _run(
             diameters.append(maps.diameter)
             line = f"{item.name}: {len(picks)} picks above {picks.threshold:.3f}"
             console.print("; ".join((line, *picks.flags)))
+    if kept:
+        write_calibrated(out, kept, console)
     if done:
         write_list(out / "picks.star", done, (min(diameters), max(diameters)))
     failures_exit(len(items) - len(done), len(items))
@@ -319,7 +334,11 @@ def _ctf(item: MicrographInput) -> CtfParameters | None:
 
 
 def _mask(
-    item: MicrographInput, image: FloatArray, folder: Path | None, diameter: float
+    item: MicrographInput,
+    image: FloatArray,
+    folder: Path | None,
+    settings: MatchSettings,
+    bank: TemplateBank,
 ) -> BoolArray | None:
     """Return a mask from a file, or write the one found from the image, or None."""
     if folder is None:
@@ -338,6 +357,12 @@ def _mask(
             raise InputError(f"{path} has the shape {data.shape}", "one image")
         return np.asarray(data > 0.5)
     pixel_size = item.optics.micrograph_pixel_size
-    mask = whole_mask(image, diameter / pixel_size)
+    diameter = settings.diameter or bank.diameter
+    mask = whole_mask(
+        image,
+        diameter / pixel_size,
+        pixel_size=pixel_size,
+        bright=settings.contrast == "bright",
+    )
     write_mrc(path, mask.astype(np.int8), pixel_size * image.shape[0] / mask.shape[0])
     return mask

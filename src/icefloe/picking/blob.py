@@ -151,6 +151,7 @@ def pick_blobs(
         shape_yx=(int(cleaned.shape[0]), int(cleaned.shape[1])),
         flags=flags,
         # RELION's angle turns from +x towards -y of its images, whose y points down.
+        split=split,
         psi=None if best.angle is None else -best.angle[index[:, 0], index[:, 1]].astype(float),
     )
 

@@ -2,7 +2,9 @@
 
 The diameter is that of the ball or hollow ball whose correlation separates best from noise, out of
 a wide range; the picks of that shape are averaged, centred on each other by picking again with the
-average, and the average's own extent is the diameter that everything else is measured in.
+average, and the average's own extent is the diameter that everything else is measured in. Where
+another size stands out about as clearly, it is tried as well, and judged by how much of the images
+its particles explain.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from icefloe._types import FloatArray
+from icefloe._types import BoolArray, FloatArray
 from icefloe.errors import InputError
 from icefloe.fourier import irfft2
 from icefloe.kernels.peaks import find_peaks
@@ -31,6 +33,10 @@ __all__ = ["Bootstrap", "bootstrap_bank", "size_evidence"]
 # Windows a micrograph that are averaged: the best, but not the very best, which are often junk.
 _WINDOWS, _SKIPPED = 300, 0.05
 _ROUNDS = 3
+# Fewer peaks than that are not particles if others show without them.
+_HANDFUL = 5
+# A less evident size is taken if its particles explain so many times the variance of the images.
+_BETTER = 1.5
 # Height, relative to the highest, that a particle's border has in the average.
 _BORDER = 0.2
 
@@ -50,6 +56,8 @@ class Bootstrap:
         ``disc`` or ``ring``, with which the first picks were made.
     n_windows
         Particles in the average.
+    visible
+        Diameter of that shape, A; not always the one with the largest evidence.
     """
 
     bank: TemplateBank
@@ -57,6 +65,26 @@ class Bootstrap:
     evidence: FloatArray
     shape: str
     n_windows: int
+    visible: float
+
+    def reason(self) -> str:
+        """Return the finding as a sentence."""
+        strength = float(np.interp(self.visible, self.sizes, self.evidence))
+        return (
+            f"a {self.shape} of {self.visible:.0f} A stands out by {strength:.1f} standard "
+            "deviations"
+        )
+
+
+@dataclass(frozen=True)
+class _Average:
+    """A template, the number of windows in it, and what part of the variance it explains."""
+
+    bank: TemplateBank
+    n: int
+    explained: float
+    visible: float = 0.0
+    shape: str = ""
 
 
 def bootstrap_bank(
@@ -86,22 +114,39 @@ def bootstrap_bank(
     settings = settings or MatchSettings()
     bright = settings.contrast == "bright"
     found = find_size(images, pixel_size=pixel_size, bright=bright)
-    visible, shape = found.visible, found.shape
-    start = settings.diameter or visible
-    fields = [
-        match_field(image, pixel_size=pixel_size, diameter=start, settings=settings)
-        for image in images
-    ]
-    bank = _blob_bank(min(visible, start), shape, fields[0].pixel_size, REACH * start, start)
-    clean = [_clean(field, start, pixel_size) if settings.junk else field for field in fields]
-    n = 0
-    for _ in range(_ROUNDS):
-        bank, n = _average(clean, bank)
-    if settings.diameter is None:
+    start = settings.diameter
+    candidates = found.candidates() if start is None else ((found.visible, found.shape),)
+    best: _Average | None = None
+    refused: InputError | None = None
+    for visible, shape in candidates:
+        size = start or visible
+        fields = [
+            match_field(image, pixel_size=pixel_size, diameter=size, settings=settings)
+            for image in images
+        ]
+        bank = _blob_bank(min(visible, size), shape, fields[0].pixel_size, REACH * size, size)
+        clean = [_clean(f, size, pixel_size, bright) if settings.junk else f for f in fields]
+        made = None
+        try:
+            for _ in range(_ROUNDS):
+                made = _average(clean, bank)
+                bank = made.bank
+        except InputError as error:
+            refused = refused or error
+            continue
+        assert made is not None  # there is more than one round
+        # The most evident comes first, and gives way to what explains the images far better.
+        if best is None or made.explained > _BETTER * best.explained:
+            best = replace(made, visible=visible, shape=shape)
+    if best is None:
+        assert refused is not None  # there is at least one candidate
+        raise refused
+    bank = best.bank
+    if start is None:
         # The average of long particles in all directions is narrower than they are.
-        diameter = max(visible, 2 * _extent(bank))
+        diameter = max(best.visible, 2 * _extent(bank))
         bank = TemplateBank(bank.images, bank.pixel_size, diameter, False)
-    return Bootstrap(bank, found.sizes, found.evidence, shape, n)
+    return Bootstrap(bank, found.sizes, found.evidence, best.shape, best.n, best.visible)
 
 
 def _blob_bank(
@@ -114,9 +159,9 @@ def _blob_bank(
     return TemplateBank(image[None].astype(np.float32), pixel_size, diameter, False)
 
 
-def _clean(field: MatchField, diameter: float, pixel_size: float) -> MatchField:
+def _clean(field: MatchField, diameter: float, pixel_size: float, bright: bool) -> MatchField:
     """Return the field without what is junk: the average is one of particles."""
-    junk = whole_mask(field.raw, diameter / pixel_size)
+    junk = whole_mask(field.raw, diameter / pixel_size, pixel_size=pixel_size, bright=bright)
     y, x = (
         ((np.arange(n) + 0.5) * m / n).astype(np.intp)
         for n, m in zip(field.allowed.shape, junk.shape, strict=True)
@@ -124,10 +169,11 @@ def _clean(field: MatchField, diameter: float, pixel_size: float) -> MatchField:
     return replace(field, allowed=field.allowed & ~junk[np.ix_(y, x)])
 
 
-def _average(fields: Sequence[MatchField], bank: TemplateBank) -> tuple[TemplateBank, int]:
-    """Return the radial average of what a round template finds, and of how many it is."""
+def _average(fields: Sequence[MatchField], bank: TemplateBank) -> _Average:
+    """Return the radial average of what a round template finds."""
     half = bank.images.shape[1] // 2
     total, n = np.zeros(bank.images.shape[1:]), 0
+    explained = area = 0.0
     for field in fields:
         # Sizes of two micrographs may differ, and so their reduced pixels, by less than a percent.
         maps = match_templates(field.image, field.inside, bank)
@@ -135,9 +181,12 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> tuple[Template
         even = standardise(score, field.allowed)
         width = bank.diameter / bank.pixel_size
         places, heights = find_peaks(even, 0.75 * width, 0.0, field.allowed)
-        places = places[heights > split_scores(heights).threshold]
-        places = places[int(_SKIPPED * len(places)) :][:_WINDOWS]
-        for y, x in np.rint(places).astype(np.intp) + field.search.pad:
+        places = places[_particles(heights)]
+        at = np.rint(places).astype(np.intp)
+        explained += float((score[at[:, 0], at[:, 1]] ** 2).sum()) * width**2
+        area += float(np.count_nonzero(field.allowed))
+        at = at[int(_SKIPPED * len(at)) :][:_WINDOWS] + field.search.pad
+        for y, x in at:
             total += field.image[y - half : y + half + 1, x - half : x + half + 1]
             n += 1
     if n < 10:
@@ -146,7 +195,20 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> tuple[Template
             "Give a diameter and use `icefloe pick blob`, or give templates",
         )  # fmt: skip
     image = radial_average(total / n)
-    return TemplateBank(image[None], bank.pixel_size, bank.diameter, False), n
+    bank = TemplateBank(image[None], bank.pixel_size, bank.diameter, False)
+    return _Average(bank, n, explained / max(area, 1.0))
+
+
+def _particles(heights: FloatArray) -> BoolArray:
+    """Return which peaks are those of particles."""
+    split = split_scores(heights)
+    above = heights > split.threshold
+    if np.count_nonzero(above) < _HANDFUL:
+        # What is far above everything else is contamination: without it, particles may show.
+        again = split_scores(heights[~above])
+        if again.clear:
+            return np.asarray(~above & (heights > again.threshold))
+    return np.asarray(above)
 
 
 def _extent(bank: TemplateBank) -> float:

@@ -16,6 +16,7 @@ from icefloe.errors import InputError, MissingMetadataError
 from icefloe.fourier import irfft2, resize, rfft2, to_numpy
 from icefloe.kernels.peaks import find_peaks
 from icefloe.picking.blob import allowed_area, standardise
+from icefloe.picking.junk import SCALE, junk_mask, on_junk
 from icefloe.picking.normalise import clean_image, padded_border, search_image
 from icefloe.picking.templates import blob_template
 from icefloe.picking.threshold import split_scores
@@ -24,8 +25,11 @@ __all__ = ["SizeEvidence", "find_size", "size_evidence"]
 
 # Range, A, and number of diameters that are tried.
 _SMALLEST, _LARGEST, _STEPS = 50.0, 450.0, 15
-# Fewer particles than that are no evidence of a size.
-_FEWEST = 15
+# Fewer particles than that, in all micrographs together and in each, are no evidence of a size.
+_FEWEST, _FEWEST_EACH = 15, 5
+# A peak of the evidence is another candidate where it is this part of the highest, and this many
+# times smaller or larger.
+_COMPARABLE, _UNLIKE = 0.75, 1.5
 # Pixels a diameter of that search.
 _COARSE = 10
 # What people call the diameter, the longest, over what is seen as a ball.
@@ -63,6 +67,24 @@ class SizeEvidence:
         """(n,) the better of `disc` and `ring`."""
         return np.maximum(self.disc, self.ring)
 
+    def candidates(self) -> tuple[tuple[float, str], ...]:
+        """Return sizes, A, and shapes that could be the particles', the most evident first.
+
+        Walls and lumps of a large particle may stand out as clearly as all of it, or clumps of
+        small ones.
+        """
+        peaks = []
+        for shape, values in (("disc", self.disc), ("ring", self.ring)):
+            beside = np.pad(values, 1)
+            top = (values > 0) & (values >= beside[:-2]) & (values >= beside[2:])
+            peaks += [(float(values[i]), float(self.sizes[i]), shape) for i in np.flatnonzero(top)]
+        found = [(self.visible, self.shape)]
+        for value, size, shape in sorted(peaks, reverse=True):
+            apart = min(max(size / other, other / size) for other, _ in found)
+            if value >= _COMPARABLE * self.evidence.max() and apart >= _UNLIKE:
+                found.append((size, shape))
+        return tuple(found)
+
     def reason(self) -> str:
         """Return the finding as a sentence."""
         return (
@@ -98,7 +120,11 @@ def find_size(
         )
     if not len(images):
         raise InputError("No micrograph was given", "one or more")
-    each = [size_evidence(image, pixel_size=pixel_size, bright=bright) for image in images]
+    fewest = max(_FEWEST_EACH, -(-_FEWEST // len(images)))
+    each = [
+        size_evidence(image, pixel_size=pixel_size, bright=bright, fewest=fewest)
+        for image in images
+    ]
     sizes = each[0][0]
     evidence = np.median(
         [[np.interp(sizes, s, disc), np.interp(sizes, s, ring)] for s, disc, ring in each], axis=0
@@ -116,9 +142,11 @@ def find_size(
 
 
 def size_evidence(
-    image: FloatArray, *, pixel_size: float, bright: bool = False
+    image: FloatArray, *, pixel_size: float, bright: bool = False, fewest: int = _FEWEST
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return how well balls and hollow balls of many sizes tell particles from noise.
+
+    What lies on junk does not count. Fewer particles than `fewest` are no evidence.
 
     Returns
     -------
@@ -154,14 +182,19 @@ def size_evidence(
                               device="cpu")  # fmt: skip
         width = diameter * search.scale[0] / pixel_size
         allowed = allowed_area(search, (0, 0, 0, 0), 0.5 * width)
+        junk = junk_mask(
+            raw, diameter / pixel_size, min(diameter, SCALE) / pixel_size, bright=bright
+        )
         spectrum = rfft2(search.even)
         size = (int(search.even.shape[0]), int(search.even.shape[1]))
         for j, kind in enumerate(("disc", "ring")):
             response = irfft2(spectrum * blob_template(width, kind, size), size)
             score = standardise(np.asarray(to_numpy(search.crop(response))), allowed)
-            heights = find_peaks(score, 0.6 * width, 0.0, allowed)[1]
+            places, heights = find_peaks(score, 0.6 * width, 0.0, allowed)
+            at = (places + 0.5) / search.shape * junk.shape - 0.5
+            heights = heights[~on_junk(junk, at[:, 0], at[:, 1])]
             split = split_scores(heights)
             # A handful of peaks far above the rest is contamination.
-            if split.clear and np.count_nonzero(heights > split.threshold) >= _FEWEST:
+            if split.clear and np.count_nonzero(heights > split.threshold) >= fewest:
                 found[j, i] = split.separation
     return sizes, found[0], found[1]

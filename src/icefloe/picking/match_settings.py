@@ -40,7 +40,7 @@ class MatchSettings(BaseModel):
         description="Highest mean square of the pixels about a pick, relative to the median pick.",
     )
     min_distance: float = Field(
-        default=0.75, gt=0, le=5, description="Smallest distance of two picks, in diameters."
+        default=0.6, gt=0, le=5, description="Smallest distance of two picks, in diameters."
     )
     max_picks: int = Field(
         default=0, ge=0, description="Most picks kept in a micrograph, the best; 0 keeps all."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from icefloe._types import AnyArray, FloatArray
+from icefloe.picking.threshold import ScoreSplit
 
 __all__ = ["Picks"]
 
@@ -47,6 +48,8 @@ class Picks:
     power
         (n,), mean square of the pixels about the centre, relative to the median pick; None for
         blobs.
+    split
+        How the scores of all peaks, picked or not, part into noise and particles.
     """
 
     y: FloatArray
@@ -63,6 +66,7 @@ class Picks:
     psi: FloatArray | None = None
     template: AnyArray | None = None
     power: FloatArray | None = None
+    split: ScoreSplit | None = None
 
     def __len__(self) -> int:
         return len(self.y)
@@ -80,6 +84,8 @@ class Picks:
             "diameter": np.round(self.diameter, 2).tolist(),
             "median_score": round(float(np.median(self.score)), 4) if len(self) else None,
         }
+        if self.split is not None:
+            numbers["split"] = self.split.numbers()
         if self.psi is not None:
             numbers["psi"] = np.round(self.psi, 2).tolist()
         if self.template is not None:

@@ -125,9 +125,10 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     inner = maps.score[allowed]
     centre = float(np.median(inner))
     spread = 1.4826 * float(np.median(np.abs(inner - centre)))
+    split = split.scaled(spread, centre)
     threshold = settings.threshold
     if threshold is None:
-        threshold = centre + split.threshold * spread
+        threshold = split.threshold
         if not split.clear:
             flags += ("particles do not stand out from the noise; only the strongest were kept",)
     positions, scores = find_peaks(maps.score, settings.min_distance * width, threshold, allowed)
@@ -170,6 +171,7 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
         psi=(180 - angle) % 360 - 180,
         template=maps.template[at][chosen].astype(np.int64),
         power=power[chosen],
+        split=split,
     )
 
 

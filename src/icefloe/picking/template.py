@@ -196,7 +196,9 @@ def score_maps(
     )
     if mask is None and settings.junk:
         pixel = field.pixel_size * field.search.scale[0]
-        mask = whole_mask(field.raw, diameter / pixel)
+        mask = whole_mask(
+            field.raw, diameter / pixel, pixel_size=pixel, bright=settings.contrast == "bright"
+        )
         covered = (*field.origin, *field.raw.shape)
     else:
         covered = (0, 0, *field.full)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -56,6 +58,35 @@ class ScoreSplit:
     edges: FloatArray = field(default_factory=lambda: np.zeros(1), repr=False)
     reason: str = ""
 
+    def at(self, chance: float) -> float:
+        """Return the score of a peak that is a particle with this probability, 0 to 1."""
+        odds = np.log(chance / (1 - chance) * (1 - self.share) / self.share)
+        return float(0.5 * (self.low + self.high) + self.width**2 / (self.high - self.low) * odds)
+
+    def scaled(self, factor: float, offset: float) -> ScoreSplit:
+        """Return the split of scores that are `factor` times these, plus `offset`."""
+        scores = ("threshold", "low", "high")
+        changed: dict[str, Any] = {k: factor * getattr(self, k) + offset for k in scores}
+        changed |= {"width": factor * self.width, "edges": factor * self.edges + offset}
+        moved = replace(self, **changed)
+        return replace(moved, reason=_why(moved))
+
+    def numbers(self) -> dict[str, Any]:
+        """Return what a sidecar records: the two parts, if there are two, and the reason."""
+        parts = {k: round(getattr(self, k), 5) for k in ("low", "high", "width", "share")}
+        first = {"threshold": round(self.threshold, 5), "separation": round(self.separation, 3)}
+        return {
+            **first,
+            "clear": self.clear,
+            "reason": self.reason,
+            **(parts if self.clear else {}),
+        }
+
+    @classmethod
+    def from_numbers(cls, numbers: Mapping[str, Any]) -> ScoreSplit:
+        """Return the split that `numbers` were of, without its histogram."""
+        return cls(**{k: v for k, v in numbers.items() if k in cls.__dataclass_fields__})
+
     def curves(self, score: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the fitted peaks of noise and of particles in a bin around each score.
 
@@ -83,8 +114,8 @@ def split_scores(scores: FloatArray) -> ScoreSplit:
     """
     v = np.sort(np.asarray(scores, dtype=np.float64))
     if v.size < 20:
-        reason = f"only {v.size} peaks, too few to tell particles from noise: {_SAFE:g} is safe"
-        return ScoreSplit(_SAFE, 0.0, False, reason=reason)
+        few = ScoreSplit(_SAFE, 0.0, False, counts=np.array([v.size]))
+        return replace(few, reason=_why(few))
     counts, edges = np.histogram(v, bins=_BINS, range=(0.0, float(v[-1]) * (1 + 1e-6)))
     middles = 0.5 * (edges[1:] + edges[:-1])
     # Two starts, since a few particles among many noise peaks are a small tail.
@@ -99,18 +130,30 @@ def split_scores(scores: FloatArray) -> ScoreSplit:
         centre = float(np.median(v))
         spread = 1.4826 * float(np.median(np.abs(v - centre)))
         threshold = max(_SAFE, centre + 4 * spread)
-        reason = (
-            f"particles do not stand out from the noise ({separation:.1f} standard deviations; "
-            f"{_CLEAR:g} are needed): {threshold:.2f} is far above the noise"
-        )
-        found = ScoreSplit(threshold, min(float(separation), _CLEAR), False, reason=reason)
+        found = ScoreSplit(threshold, min(float(separation), _CLEAR), False)
     else:
-        reason = (
-            f"noise peaks at {low:.1f} and particles at {high:.1f}, {separation:.1f} standard "
-            f"deviations apart; at {crossing:.2f} a peak is as likely the one as the other"
+        found = ScoreSplit(float(crossing), float(separation), True)
+    found = replace(found, low=low, high=high, width=width, share=share, counts=counts, edges=edges)
+    return replace(found, reason=_why(found))
+
+
+def _why(split: ScoreSplit) -> str:
+    """Return why the threshold is where it is."""
+    if split.clear:
+        return (
+            f"noise peaks at {split.low:.2g} and particles at {split.high:.2g}, "
+            f"{split.separation:.1f} standard deviations apart; at {split.threshold:.2f} a peak is "
+            "as likely the one as the other"
         )
-        found = ScoreSplit(float(crossing), float(separation), True, reason=reason)
-    return replace(found, low=low, high=high, width=width, share=share, counts=counts, edges=edges)
+    if not np.isfinite(split.low):
+        n = int(split.counts.sum())
+        return (
+            f"only {n} peaks, too few to tell particles from noise: {split.threshold:.3g} is safe"
+        )
+    return (
+        f"particles do not stand out from the noise ({_CLEAR:g} standard deviations are needed): "
+        f"{split.threshold:.2f} is far above the noise"
+    )
 
 
 def part_scores(scores: FloatArray) -> float:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from icefloe._types import AnyArray, BoolArray, FloatArray
+from icefloe.picking.threshold import ScoreSplit
 from icefloe.report import figures
-from icefloe.report.figures.picks import ScoreParts
 
 __all__ = ["InspectedMicrograph", "WindowSheet", "inspection_page", "micrograph_figures"]
 
@@ -43,6 +43,8 @@ class InspectedMicrograph:
         Where nothing may be picked, over the whole micrograph.
     remarks
         What to know about it.
+    split
+        How the scores part into noise and particles, as the picker found; None if it is not known.
     """
 
     name: str
@@ -55,6 +57,7 @@ class InspectedMicrograph:
     reason: str
     mask: BoolArray | None = None
     remarks: tuple[str, ...] = ()
+    split: ScoreSplit | None = None
 
     @property
     def scores(self) -> FloatArray:
@@ -76,21 +79,16 @@ class InspectedMicrograph:
             keep &= ~(np.abs(self.contrast) > self.limit)
         return np.asarray(keep)
 
-    def parts(self) -> ScoreParts | None:
-        """Return the two parts of the scores, None where there are not two."""
-        return figures.score_parts(self.scores, self.threshold)
-
     def thresholds(self) -> tuple[float, float, float]:
         """Return a looser one, the chosen one, a stricter one."""
-        parts = self.parts()
-        if parts is None:
+        if self.split is None or not self.split.clear:
             step = 0.2 * abs(self.threshold)
             return self.threshold - step, self.threshold, self.threshold + step
-        middle = parts.at(0.5)
+        middle = self.split.at(0.5)
         return (
-            self.threshold + parts.at(_LOOSER) - middle,
+            self.threshold + self.split.at(_LOOSER) - middle,
             self.threshold,
-            self.threshold + parts.at(_STRICTER) - middle,
+            self.threshold + self.split.at(_STRICTER) - middle,
         )
 
 
@@ -134,7 +132,7 @@ def micrograph_figures(item: InspectedMicrograph) -> dict[str, bytes]:
     out["scores"] = figures.score_histogram(
         item.scores,
         item.threshold,
-        parts=item.parts(),
+        split=item.split,
         others=(thresholds[0], thresholds[2]),
         note=item.reason,
     )

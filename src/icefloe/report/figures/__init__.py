@@ -16,7 +16,6 @@ from icefloe.report.figures.images import micrograph, picture, to_webp, web_imag
 from icefloe.report.figures.picks import (
     score_contrast,
     score_histogram,
-    score_parts,
     size_evidence,
 )
 from icefloe.report.figures.rings import ring_curves, ring_text
@@ -44,7 +43,6 @@ __all__ = [
     "ring_text",
     "score_contrast",
     "score_histogram",
-    "score_parts",
     "series",
     "size_evidence",
     "spectrum_curves",

@@ -3,81 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from icefloe._types import BoolArray, FloatArray
+from icefloe.picking.threshold import ScoreSplit
 from icefloe.report.figures.svg import Axis, Sheet, fmt, format_number, ticks
 from icefloe.report.figures.values import array
 
 __all__ = [
-    "ScoreParts",
     "mask_outline",
     "score_contrast",
     "score_histogram",
-    "score_parts",
     "size_evidence",
 ]
-
-_FEWEST = 20
-_ROUNDS = 200
-
-
-@dataclass(frozen=True)
-class ScoreParts:
-    """Two normal distributions of one width, of noise and of particles.
-
-    Attributes
-    ----------
-    low, high
-        Their means.
-    width
-        Their standard deviation.
-    share
-        The particles' part of all.
-    """
-
-    low: float
-    high: float
-    width: float
-    share: float
-
-    def at(self, chance: float) -> float:
-        """Return the score of a peak that is a particle with this probability."""
-        odds = np.log(chance / (1 - chance) * (1 - self.share) / self.share)
-        return float(0.5 * (self.low + self.high) + self.width**2 / (self.high - self.low) * odds)
-
-
-def score_parts(scores: FloatArray, threshold: float) -> ScoreParts | None:
-    """Fit the scores of all peaks, beginning with the threshold as the border of the two parts.
-
-    None is returned where they do not fall into two.
-    """
-    v = np.asarray(scores, dtype=np.float64)
-    v = v[np.isfinite(v)]
-    upper = (v > threshold).astype(np.float64)
-    if len(v) < _FEWEST or not 2 <= upper.sum() <= len(v) - 2:
-        return None
-    low = high = width = share = 0.0
-    for _ in range(_ROUNDS):
-        share = float(np.clip(upper.mean(), 1e-6, 1 - 1e-6))
-        low = float(((1 - upper) @ v) / max((1 - upper).sum(), 1e-9))
-        high = float((upper @ v) / max(upper.sum(), 1e-9))
-        spread = (1 - upper) @ (v - low) ** 2 + upper @ (v - high) ** 2
-        width = max(float(spread / len(v)) ** 0.5, 1e-9)
-        odds = (v - 0.5 * (low + high)) * (high - low) / width**2 + np.log(share / (1 - share))
-        upper = 1 / (1 + np.exp(-np.clip(odds, -50, 50)))
-    parts = ScoreParts(low, high, width, share)
-    return parts if high - low > 1.5 * width and low < parts.at(0.5) < high + width else None
 
 
 def score_histogram(
     scores: FloatArray,
     threshold: float,
     *,
-    parts: ScoreParts | None = None,
+    split: ScoreSplit | None = None,
     others: Sequence[float] = (),
     note: str = "",
     label: str = "Score",
@@ -90,8 +38,8 @@ def score_histogram(
         (n,) of picks and of what was not picked.
     threshold
         The one that counts.
-    parts
-        Of `score_parts`, drawn as curves.
+    split
+        Of these or nearly these scores; if it is clear, its two parts are drawn as curves.
     others
         Further thresholds, drawn thin.
     note
@@ -118,14 +66,10 @@ def score_histogram(
     for left, right, count in zip(edges[:-1], edges[1:], counts.tolist(), strict=True):
         wide = max(x(right) - x(left) - 0.8, 0.4)
         sheet.rectangle("bar", x(left) + 0.4, y(count), wide, 180 - y(count))
-    if parts is not None:
+    if split is not None and split.clear:
         s = np.linspace(low, high, 160)
-        scale = len(v) * (edges[1] - edges[0]) / (parts.width * np.sqrt(2 * np.pi))
-        for role, middle, share in (
-            ("noise", parts.low, 1 - parts.share),
-            ("quality", parts.high, parts.share),
-        ):
-            curve = share * scale * np.exp(-0.5 * ((s - middle) / parts.width) ** 2)
+        curves = replace(split, counts=counts, edges=edges).curves(s)
+        for role, curve in zip(("noise", "quality"), curves, strict=True):
             sheet.polyline(role, x.map(s), y.map(curve))
     for other in others:
         if low < other < high:
