@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from icefloe.classes.bootstrap import TemplatesFromPicks, templates_from_picks
     from icefloe.classes.classify import classify_particles
     from icefloe.classes.ranking import ClassRank, rank_classes
+    from icefloe.classes.refine import Refinement, refine_templates
     from icefloe.classes.result import Classification
     from icefloe.classes.settings import ClassifySettings
     from icefloe.classes.templates import masked_averages, select_templates, templates_of
@@ -20,6 +21,8 @@ else:
             "classify_particles": "classify",
             "ClassRank": "ranking",
             "rank_classes": "ranking",
+            "Refinement": "refine",
+            "refine_templates": "refine",
             "Classification": "result",
             "ClassifySettings": "settings",
             "masked_averages": "templates",
@@ -32,10 +35,12 @@ __all__ = [
     "ClassRank",
     "Classification",
     "ClassifySettings",
+    "Refinement",
     "TemplatesFromPicks",
     "classify_particles",
     "masked_averages",
     "rank_classes",
+    "refine_templates",
     "select_templates",
     "templates_from_picks",
     "templates_of",

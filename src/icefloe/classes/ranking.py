@@ -153,7 +153,7 @@ def _fall(value: float, high: float, low: float) -> float:
 def _shape(image: FloatArray, where: BoolArray, width: float) -> tuple[float, float]:
     """Return the offset of the centre of mass and the Feret diameter, in diameters."""
     smooth = gaussian_filter(image, 0.03 * width) * where
-    level = _otsu(smooth[where])
+    level = otsu(smooth[where])
     groups, found = label(smooth > level)
     middle = image.shape[0] // 2
     if not found:
@@ -172,7 +172,7 @@ def _shape(image: FloatArray, where: BoolArray, width: float) -> tuple[float, fl
     return float(np.hypot(cy - middle, cx - middle)) / width, float(longest) / width
 
 
-def _otsu(values: FloatArray) -> float:
+def otsu(values: FloatArray) -> float:
     """Return the level that splits values into two groups with least variance in them."""
     ordered = np.sort(values)
     n = len(ordered)

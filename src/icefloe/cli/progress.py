@@ -154,9 +154,13 @@ def describe_reference(session: Session) -> str:
     where = session.project.listed(session.project.reference)
     if stored.origin == "user":
         return f"Reference: templates given for particles of {reference.diameter:.0f} A ({where})"
+    classes = reference.numbers.get("classes", {})
+    what, count = "", reference.numbers["n_particles"]
+    if classes.get("taken"):
+        what, count = f"{classes['templates']} class averages of ", classes["particles"]
     return (
-        f"Reference: particles of {reference.diameter:.0f} A, from "
-        f"{reference.numbers['n_particles']} of them in {len(stored.inputs)} micrographs ({where})"
+        f"Reference: {what}particles of {reference.diameter:.0f} A, from {count} of them in "
+        f"{len(stored.inputs)} micrographs ({where})"
     )
 
 

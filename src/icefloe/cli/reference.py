@@ -63,7 +63,8 @@ def command(
                 diameter = session.settings.pick.match_settings().diameter
                 bank = given_templates(templates, pixel_size=template_pixel_size, diameter=diameter)
                 given = {"file": str(templates.absolute()), "count": len(bank.images)}
-                made = Reference("template", bank.diameter, bank, given, bank.flags)
+                ctf = session.settings.pick.template_ctf
+                made = Reference("template", bank.diameter, bank, ctf, given, bank.flags)
                 write_reference(session.project, made, origin="user", settings_hash="")
                 session.reference_changed()
             else:

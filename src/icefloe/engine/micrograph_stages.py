@@ -126,6 +126,8 @@ class PickStage:
 
     name = "pick"
     version = 1
+    # Templates are matched as they are where there is no CTF to show them through.
+    spares = ("ctf",)
 
     def awaits_reference(self, session: Session) -> bool:
         """Return whether it is left out only until the session's reference is made."""

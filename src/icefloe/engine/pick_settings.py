@@ -15,13 +15,12 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
-    field_validator,
     model_validator,
 )
 
 from icefloe.errors import SettingsError
 from icefloe.picking.match_settings import MatchSettings
-from icefloe.picking.settings import BlobSettings
+from icefloe.picking.settings import BlobSettings, DiameterRange
 
 __all__ = ["PickMethod", "PickSettings", "migrated_pick"]
 
@@ -65,7 +64,7 @@ class PickSettings(BaseModel):
         description="auto: templates made from the session's own first good exposures; blob: "
         "discs and rings of the diameter given; template: the templates given; none: no picking.",
     )
-    diameter: tuple[float, float] | None = Field(
+    diameter: DiameterRange | None = Field(
         default=None,
         description="Smallest and largest particle diameter, A; one number means both. Not set: "
         "found in the data or the templates; blob needs it.",
@@ -87,6 +86,11 @@ class PickSettings(BaseModel):
         description="How many of them, spread evenly, the reference is made from; all of them if "
         "these hold too few particles.",
     )
+    reference_classes: bool = Field(
+        default=True,
+        description="Let auto make class averages of the particles it finds first, and pick with "
+        "the best of them where they do better than a round template.",
+    )
     templates: str | None = Field(
         default=None,
         description="For method template: class averages (.mrcs, RELION's STAR, cryoSPARC's .cs), "
@@ -105,22 +109,6 @@ class PickSettings(BaseModel):
     template: TemplateChoices = Field(
         default=TemplateChoices(), description="Matching of templates: methods auto and template."
     )
-
-    @field_validator("diameter", mode="before")
-    @classmethod
-    def _one_means_both(cls, value: object) -> object:
-        if isinstance(value, (int, float)):
-            return (value, value)
-        if isinstance(value, (list, tuple)) and len(value) == 1:
-            return (value[0], value[0])
-        return value
-
-    @field_validator("diameter")
-    @classmethod
-    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
-        if value is not None and not 0 < value[0] <= value[1]:
-            raise ValueError("the diameters must be positive, the smaller one first")
-        return value
 
     @model_validator(mode="after")
     def _possible(self) -> PickSettings:

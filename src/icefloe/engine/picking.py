@@ -20,8 +20,16 @@ if TYPE_CHECKING:
     from icefloe.engine.session import Session
     from icefloe.optics import CtfParameters
     from icefloe.picking import Picks, TemplateBank
+    from icefloe.project import ExposureRecord
 
-__all__ = ["PickedExposure", "given_mask", "pick_choices", "pick_exposure", "uses_ctf"]
+__all__ = [
+    "PickedExposure",
+    "given_mask",
+    "pick_choices",
+    "pick_exposure",
+    "recorded_ctf",
+    "uses_ctf",
+]
 
 
 # Choices about blobs that there were from the beginning.
@@ -51,6 +59,9 @@ class PickedExposure:
 def uses_ctf(session: Session) -> bool:
     """Return whether picking shows templates through each micrograph's CTF."""
     pick = session.settings.pick
+    if pick.method == "auto":
+        stored = session.reference()
+        return stored is not None and stored.reference.ctf
     return pick.method == "template" and pick.template_ctf
 
 
@@ -107,7 +118,8 @@ def pick_exposure(work: Work, **changes: object) -> PickedExposure:
         ctf = _ctf(work) if uses_ctf(session) else None
         picks, mask = _match(work, session.templates(), ctf, changes)
     elif stored is not None and stored.reference.bank is not None:
-        picks, mask = _match(work, stored.reference.bank, None, changes)
+        ctf = _ctf(work) if stored.reference.ctf else None
+        picks, mask = _match(work, stored.reference.bank, ctf, changes)
     else:
         diameter, mask = pick.diameter, None
         if stored is not None:
@@ -202,12 +214,17 @@ def _outside(picks: Picks, mask: BoolArray) -> Picks:
 
 
 def _ctf(work: Work) -> CtfParameters | None:
-    """Return the micrograph's CTF; None if its fit is not to be used."""
-    from icefloe.interop.particle_ctf import particle_ctf
     from icefloe.project import load_record
 
-    session = work.session
-    numbers = load_record(session.project, work.name, session.project.listed(work.source)).ctf
+    project = work.session.project
+    return recorded_ctf(load_record(project, work.name, project.listed(work.source)))
+
+
+def recorded_ctf(record: ExposureRecord) -> CtfParameters | None:
+    """Return the CTF of a micrograph as a whole; None if its fit is not to be used."""
+    from icefloe.interop.particle_ctf import particle_ctf
+
+    numbers = record.ctf
     if numbers is None:
         return None
     whole = {key: value for key, value in numbers.items() if key != "local"}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from icefloe.engine.session import Session
     from icefloe.engine.stage import Stage
 
-__all__ = ["State", "Step", "TakesFiles", "fingerprint_of", "plan_exposure"]
+__all__ = ["State", "Step", "TakesFiles", "fingerprint_of", "plan_exposure", "spared"]
 
 # "failed": failed before with the same input and settings. "blocked": what it needs failed.
 # "todo": never run, or stale.
@@ -111,11 +111,16 @@ def plan_exposure(
         step = _step(session, stage, name, needs, known, None, recorded)
         if retry_failed:
             step = _retry(step)
-        if any(known[n].state in ("failed", "blocked") for n in needs):
+        if any(known[n].state in ("failed", "blocked") for n in needs if n not in spared(stage)):
             step = replace(step, state="blocked")
         steps.append(step)
         known[stage.name] = step
     return steps
+
+
+def spared(stage: Stage) -> tuple[str, ...]:
+    """Return the stages whose result a stage uses if there is one, and does without if not."""
+    return tuple(getattr(stage, "spares", ()))
 
 
 def _retry(step: Step) -> Step:

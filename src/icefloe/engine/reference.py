@@ -23,9 +23,11 @@ from icefloe.formats.atomic import output_directory, write_text
 from icefloe.project.sidecar import plain_json
 
 if TYPE_CHECKING:
+    from icefloe.classes import Refinement
     from icefloe.engine.pick_settings import PickSettings
     from icefloe.engine.session import Session
-    from icefloe.picking import TemplateBank
+    from icefloe.optics import CtfParameters
+    from icefloe.picking import MatchSettings, TemplateBank
     from icefloe.project import Project
 
 __all__ = [
@@ -39,7 +41,7 @@ __all__ = [
 ]
 
 # Raised when the same micrographs and settings give another reference.
-_VERSION = 1
+_VERSION = 2
 _SCHEMA = 1
 # Choices about picking with the templates, not about making them.
 _AFTERWARDS = {"threshold", "min_distance", "max_picks", "max_contrast", "junk", "angle_step"}
@@ -59,8 +61,11 @@ class Reference:
         Of the particles, A; None with method ``none``.
     bank
         The templates, of method ``template``.
+    ctf
+        Whether they are shown through each micrograph's CTF: averages that were corrected for it.
     numbers
-        How it came about, JSON-able: sizes tried and their evidence, particles averaged.
+        How it came about, JSON-able: sizes tried and their evidence, particles averaged, and under
+        ``classes`` whether class averages were taken and why.
     flags
         What went wrong or was done instead.
     """
@@ -68,6 +73,7 @@ class Reference:
     method: Literal["template", "blob", "none"]
     diameter: float | None
     bank: TemplateBank | None = None
+    ctf: bool = False
     numbers: Mapping[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
 
@@ -101,11 +107,17 @@ class StoredReference:
 
 
 def make_reference(
-    images: Sequence[FloatArray], *, pixel_size: float, settings: PickSettings
+    images: Sequence[FloatArray],
+    *,
+    pixel_size: float,
+    settings: PickSettings,
+    ctfs: Sequence[CtfParameters | None] | None = None,
 ) -> Reference:
     """Return the reference that some micrographs give.
 
-    Too few particles are no error: what can be said is returned, with a flag.
+    A round template is found first. What it finds is classified, and the best averages take its
+    place where they tell particles better from noise. Too few particles are no error: what can be
+    said is returned, with a flag.
 
     Parameters
     ----------
@@ -115,6 +127,8 @@ def make_reference(
         Theirs, A.
     settings
         A diameter given there is used.
+    ctfs
+        Of the micrographs; None where one cannot be used. Averages are corrected if all are known.
     """
     from icefloe.picking import bootstrap_bank
 
@@ -123,17 +137,42 @@ def make_reference(
         found = bootstrap_bank(images, pixel_size=pixel_size, settings=match)
     except Exception as error:  # a session goes on without a reference, and says why
         return _without_templates(images, pixel_size, settings, error)
-    return Reference(
-        "template",
-        float(match.diameter or found.bank.diameter),
-        found.bank,
-        {
-            "sizes": np.round(found.sizes, 2),
-            "evidence": np.round(found.evidence, 4),
-            "shape": found.shape,
-            "n_particles": int(found.n_windows),
-        },
-    )
+    numbers: dict[str, Any] = {
+        "sizes": np.round(found.sizes, 2),
+        "evidence": np.round(found.evidence, 4),
+        "shape": found.shape,
+        "n_particles": int(found.n_windows),
+    }
+    bank, ctf = found.bank, False
+    if settings.reference_classes:
+        known = [lens for lens in ctfs or () if lens is not None]
+        corrected = len(known) == len(images)
+        refined = _refined(images, known if corrected else None, bank, pixel_size, match)
+        numbers["classes"] = {
+            "taken": refined.bank is not None,
+            "reason": refined.reason,
+            "ctf": corrected,
+            **refined.numbers,
+        }
+        if refined.bank is not None:
+            bank, ctf = refined.bank, corrected
+    return Reference("template", float(match.diameter or bank.diameter), bank, ctf, numbers)
+
+
+def _refined(
+    images: Sequence[FloatArray],
+    ctfs: Sequence[CtfParameters] | None,
+    bank: TemplateBank,
+    pixel_size: float,
+    settings: MatchSettings,
+) -> Refinement:
+    from icefloe.classes import Refinement, refine_templates
+
+    try:
+        return refine_templates(images, ctfs, bank, pixel_size=pixel_size, settings=settings)
+    except Exception as error:  # the round template does, too
+        why = error.found if isinstance(error, IcefloeError) else f"{type(error).__name__}: {error}"
+        return Refinement(None, f"no classes could be made ({why})", {})
 
 
 def _without_templates(
@@ -163,9 +202,10 @@ def _without_templates(
         if diameter is None and evidence.max() > 0:
             diameter = float(sizes[int(evidence.argmax())])
     if diameter is None:
-        return Reference("none", None, None, numbers, (f"{reason}; nothing is picked",))
+        flags = (f"{reason}; nothing is picked",)
+        return Reference("none", None, numbers=numbers, flags=flags)
     what = f"{reason}; discs and rings of {diameter:.0f} A are picked instead"
-    return Reference("blob", diameter, None, numbers, (what,))
+    return Reference("blob", diameter, numbers=numbers, flags=(what,))
 
 
 def reference_hash(session: Session) -> str:
@@ -173,6 +213,7 @@ def reference_hash(session: Session) -> str:
     pick = session.settings.pick.model_dump(mode="json")
     matching = {k: v for k, v in pick["template"].items() if k not in _AFTERWARDS}
     keys = ("diameter", "contrast", "reference_exposures", "reference_micrographs")
+    keys += ("reference_classes",)
     return fingerprint_of(
         {
             "version": _VERSION,
@@ -219,6 +260,7 @@ def write_reference(
             "count": len(bank.images),
             "pixel_size": float(bank.pixel_size),
             "turns": bool(bank.turns),
+            "ctf": reference.ctf,
         }
     text = json.dumps(plain_json(content), indent=1, ensure_ascii=False, allow_nan=False)
     write_text(directory / "reference.json", text + "\n")
@@ -259,6 +301,8 @@ def read_reference(project: Project) -> StoredReference | None:
                 content["method"],
                 None if diameter is None else float(diameter),
                 bank,
+                # References of before have no such choice, and were never shown through a CTF.
+                bank is not None and bool(templates.get("ctf", False)),
                 dict(content["numbers"]),
                 tuple(content["flags"]),
             ),

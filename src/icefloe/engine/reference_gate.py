@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from icefloe.curation.journal import read_journal, standing_decisions
+from icefloe.engine.picking import recorded_ctf
 from icefloe.engine.plan import plan_exposure
 from icefloe.engine.reference import (
     Reference,
@@ -121,7 +122,13 @@ class ReferenceGate:
         for count in (few, len(records)) if few < len(records) else (len(records),):
             used, images, pixel_size = references_of(session, records, count)
             if images:
-                made = make_reference(images, pixel_size=pixel_size, settings=session.settings.pick)
+                ctfs = {r.name: recorded_ctf(r) for r in records}
+                made = make_reference(
+                    images,
+                    pixel_size=pixel_size,
+                    settings=session.settings.pick,
+                    ctfs=[ctfs[name] for name in used],
+                )
             if made.method == "template":
                 break
         write_reference(

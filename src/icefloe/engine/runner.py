@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icefloe import __version__
-from icefloe.engine.plan import Step, plan_exposure
+from icefloe.engine.plan import Step, plan_exposure, spared
 from icefloe.engine.session import Session
 from icefloe.engine.stage import Outcome, Stage, StopRunError, Work
 from icefloe.errors import DeviceError, IcefloeError, InputError, OutputError, ProjectError
@@ -111,7 +111,7 @@ class Runner:
     def _due(self, step: Step, unusable: set[str], done: set[str]) -> bool:
         if step.state != "todo" or step.stage.name in done:
             return False
-        return not unusable.intersection(step.upstream)
+        return not unusable.intersection(set(step.upstream) - set(spared(step.stage)))
 
     def _run_step(self, work: Work, step: Step) -> Failure | None:
         stage = step.stage

@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    model_validator,
+)
 
-__all__ = ["BlobSettings"]
+__all__ = ["BlobSettings", "DiameterRange"]
+
+
+def _one_means_both(value: object) -> object:
+    if isinstance(value, (int, float)):
+        return (value, value)
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        return (value[0], value[0])
+    return value
+
+
+def _ordered(value: tuple[float, float]) -> tuple[float, float]:
+    if not 0 < value[0] <= value[1]:
+        raise ValueError("the diameters must be positive, the smaller one first")
+    return value
+
+
+# Smallest and largest particle diameter, A; one number means both.
+DiameterRange = Annotated[
+    tuple[float, float], BeforeValidator(_one_means_both), AfterValidator(_ordered)
+]
 
 
 class BlobSettings(BaseModel):
@@ -14,7 +41,7 @@ class BlobSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    diameter: tuple[float, float] | None = Field(
+    diameter: DiameterRange | None = Field(
         default=None,
         description="Smallest and largest particle diameter, A; one number means both. "
         "There is no picking without it.",
@@ -78,22 +105,6 @@ class BlobSettings(BaseModel):
         le=64,
         description="Pixels per smallest diameter at which the search is done.",
     )
-
-    @field_validator("diameter", mode="before")
-    @classmethod
-    def _one_means_both(cls, value: object) -> object:
-        if isinstance(value, (int, float)):
-            return (value, value)
-        if isinstance(value, (list, tuple)) and len(value) == 1:
-            return (value[0], value[0])
-        return value
-
-    @field_validator("diameter")
-    @classmethod
-    def _ordered(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
-        if value is not None and not 0 < value[0] <= value[1]:
-            raise ValueError("the diameters must be positive, the smaller one first")
-        return value
 
     @model_validator(mode="after")
     def _no_choice_without_effect(self) -> BlobSettings:

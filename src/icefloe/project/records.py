@@ -24,6 +24,8 @@ __all__ = [
 # The remark of a CTF that must not be used: `icefloe.ctf.NO_RINGS`, which this room may not import.
 NO_RINGS = "no Thon rings"
 
+# A stage, the one before it, and that one's state: what counts as done all the same.
+_WITHOUT = ("pick", "ctf", "failed")
 _SHORT = 3  # longest list that counts as a figure
 
 # "waiting": not run yet, or its record is gone. "stale": made from an upstream result that has
@@ -202,7 +204,10 @@ def _status(
 ) -> Status:
     for stage, fingerprint in sidecar.upstream.items():
         upstream = sidecars.get(stage)
-        if upstream is None or status[stage] != "done" or upstream.fingerprint != fingerprint:
+        if upstream is None or upstream.fingerprint != fingerprint:
+            return "stale"
+        # Picking goes on without a CTF.
+        if status[stage] != "done" and (sidecar.stage, stage, status[stage]) != _WITHOUT:
             return "stale"
     if sidecar.status == "failed":
         return "failed"
