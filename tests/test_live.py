@@ -20,7 +20,8 @@ from icefloe.cli.stop_request import requests_to_stop
 from icefloe.engine import Outcome, Session, Work, register, run_session
 from icefloe.engine.alarms import AlarmEvent
 from icefloe.engine.disk_space import DiskSpace
-from icefloe.engine.live import LiveOptions, run_live
+from icefloe.engine.live import run_live
+from icefloe.engine.live_options import LiveOptions
 from icefloe.engine.setup import open_or_create
 from icefloe.errors import DiskFullError, InputError
 from icefloe.formats.movie import open_movie
@@ -271,7 +272,7 @@ def test_it_waits_while_the_disk_is_nearly_full(bench):
 
 
 def test_a_disk_that_is_full_all_the_same_is_waited_for(bench, monkeypatch):
-    monkeypatch.setattr("icefloe.engine.live._RETRY_FULL", 0.2)
+    monkeypatch.setattr("icefloe.engine.disk_pause._RETRY_FULL", 0.2)
     bench.movie("m")
     full = [True]
 

@@ -19,7 +19,8 @@ import pytest
 import icefloe
 from icefloe.cli.live_display import LiveDisplay
 from icefloe.engine import Session, register, run_session
-from icefloe.engine.live import LiveOptions, run_live
+from icefloe.engine.live import run_live
+from icefloe.engine.live_options import LiveOptions
 from icefloe.engine.pool import WorkerPool, local_config, read_config, worker_count
 from icefloe.engine.setup import open_or_create
 from icefloe.errors import DiskFullError, InputError, SettingsError
