@@ -17,10 +17,12 @@ import os
 import subprocess
 import sys
 import tempfile
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from kill import PIXEL, make_movies, workers_of
 
 _BLOCK = 25
 _KINDS = 6
@@ -29,12 +31,12 @@ _KINDS = 6
 class _Sampler:
     """An observer of batch and live runs that looks at the memory after each exposure."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Path, project: Path | None) -> None:
         import psutil
 
         self._process = psutil.Process()
         self._handle = out.open("w")
-        self._roles: dict[int, str] = {}
+        self._project = project
 
     def planned(self, total: int, todo: int) -> None:
         """Take no note."""
@@ -59,38 +61,17 @@ class _Sampler:
         import psutil
 
         found = {"run": self._process.memory_info().rss / 1e6}
-        for child in self._process.children(recursive=True):
-            try:
-                role = self._roles.get(child.pid) or self._role(child)
-                if role:
-                    found[role] = child.memory_info().rss / 1e6
-            except psutil.Error:
-                continue
+        workers = workers_of(self._project) if self._project else []
+        for number, worker in enumerate(sorted(workers, key=lambda worker: worker.pid)):
+            with suppress(psutil.Error):
+                found[f"worker {number + 1}"] = worker.memory_info().rss / 1e6
         failed = None if failure is None else failure.message
         self._handle.write(json.dumps({"rss": found, "failed": failed}) + "\n")
         self._handle.flush()
 
-    def _role(self, child: Any) -> str:
-        words = " ".join(child.cmdline())
-        parent = child.parent()
-        if "interchange" in words:
-            role = "interchange"
-        elif "process_worker_pool" in words and "process_worker_pool" not in " ".join(
-            parent.cmdline() if parent else []
-        ):
-            role = "manager"
-        elif "process_worker_pool" in words or "multiprocessing" in words:
-            role = f"worker {sum(r.startswith('worker') for r in self._roles.values()) + 1}"
-        else:
-            return ""
-        self._roles[child.pid] = role
-        return role
-
 
 def _one(directory: Path, workers: int, live: bool, out: Path) -> None:
     """Run the session in this process."""
-    from contextlib import nullcontext
-
     from icefloe.engine import Session, run_session
     from icefloe.engine.live import run_live
     from icefloe.engine.live_options import LiveOptions
@@ -99,7 +80,7 @@ def _one(directory: Path, workers: int, live: bool, out: Path) -> None:
 
     set_threads(1 if workers > 1 else 2)
     session = Session.open(directory)
-    sampler = _Sampler(out)
+    sampler = _Sampler(out, directory if workers else None)
     pool = WorkerPool(local_config(workers, directory / "parsl"), device="cpu") if workers else None
     with pool or nullcontext():
         if live:
@@ -115,8 +96,6 @@ def run(
     work: Path, *, exposures: int, workers: int, live: bool, size: int, frames: int
 ) -> dict[str, np.ndarray]:
     """Run a session; return the memory after each exposure by process, MB; NaN where not there."""
-    from kill import PIXEL, make_movies
-
     from icefloe.engine.exposures import register
     from icefloe.engine.setup import open_or_create
 
@@ -157,6 +136,8 @@ def slope(samples: np.ndarray, warm_up: int) -> tuple[float, float]:
     Neighbouring samples are not independent, so the scatter is that of means over blocks.
     """
     count = (len(samples) - warm_up) // _BLOCK
+    if count < 3:
+        return np.nan, np.nan
     blocks = samples[len(samples) - count * _BLOCK :].reshape(count, _BLOCK).mean(1)
     x = (np.arange(count) - (count - 1) / 2) * _BLOCK / 1000
     growth = float((x * blocks).sum() / (x**2).sum())

@@ -30,6 +30,7 @@ from icefloe.project import load_records
 from icefloe.project.live_log import read_entries
 from icefloe.project.live_state import read_state
 from icefloe.project.lock import is_locked
+from icefloe.project.runs import read_runs
 from icefloe.report.summary import live_facts
 from session_tools import icefloe
 
@@ -216,6 +217,8 @@ def test_a_stop_leaves_the_rest_for_the_next_run(bench):
     summary = bench.run(stop=lambda: bool(stopped), order="oldest", quiet_minutes=None)
     assert summary.ran == 1
     assert bench.log[-1] == ("m1", "ctf")
+    (run,) = read_runs(bench.session.project)[0].values()
+    assert run.outcome == "stopped"
     done = list(bench.log)
     bench.run()
     assert len(set(bench.log)) == len(bench.log) == 12
@@ -239,6 +242,8 @@ def test_a_stage_that_takes_too_long_is_rolled_back(bench):
     assert stop.signal == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     bench.run()
+    outcomes = [run.outcome for run in read_runs(bench.session.project)[0].values()]
+    assert outcomes == ["stopped by SIGTERM", "finished"]
     assert [stage for _, stage in bench.log] == ["import", "ctf", "ctf", "pick"]
 
 

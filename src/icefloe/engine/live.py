@@ -51,7 +51,7 @@ def run_live(
         Try stages again that failed with the same input and settings.
     stop
         Is asked between stages whether to end. A `KeyboardInterrupt` ends the run within a stage,
-        which is then rolled back.
+        which is then rolled back. If it has an attribute ``signal``, the journal of runs names it.
     space
         Watches the disk; as the settings say by default.
     clock
@@ -70,7 +70,7 @@ def run_live(
         stages = STANDARD_STAGES
     begin = time.perf_counter()
     summary = RunSummary()
-    log = RunLog(session, stages, summary)
+    log = RunLog(session, stages, summary, stop)
     checks = GainChecks(session)
     runner = Runner(session, stages, observer, retry_failed, checks, lambda: log.id, stop)
     space = space or DiskSpace.of(session)
