@@ -7,7 +7,7 @@ stale in the session is its backlog, done when no fresh movie waits.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -20,16 +20,18 @@ from icefloe.engine.exposures import register
 from icefloe.engine.fact_check import FactCheck
 from icefloe.engine.live_news import LiveNews
 from icefloe.engine.live_options import LiveObserver, LiveOptions
+from icefloe.engine.plan import Step
+from icefloe.engine.planning import plan_session
 from icefloe.engine.poller import Poller
 from icefloe.engine.reference_gate import ReferenceGate
-from icefloe.engine.runner import Runner, plan, start_reading
+from icefloe.engine.runner import Runner, failure_of, plan, start_reading
 from icefloe.engine.session import Session
 from icefloe.engine.source import open_source
 from icefloe.engine.stage import Work
 from icefloe.engine.watch import Arrival, Watcher
 from icefloe.engine.work_queue import WorkQueue
 from icefloe.errors import DiskFullError, InputError, OutputError
-from icefloe.project import Failure, load_record, read_sidecar
+from icefloe.project import Failure, load_record
 from icefloe.project.filesystem import time_of
 from icefloe.project.layout import natural_key
 from icefloe.project.live_log import LiveEntry, append_entry
@@ -74,11 +76,10 @@ class Live:
         self.queue = WorkQueue(self.options.order)
         self.gate = ReferenceGate(self.session, self.runner.stages)
         self.sources = project.read_registry()
-        for name, listed in self.sources.items():
-            self.queue.add(name, time_of(project.locate(listed)), fresh=False)
+        taken = self._plan_backlog()
         self.summary.total = len(self.sources)
         self.observer.planned(len(self.sources), len(self.queue))
-        self.watcher = Watcher(self.options.patterns, taken=self._known(), clock=self.clock)
+        self.watcher = Watcher(self.options.patterns, taken=taken, clock=self.clock)
         self.poller = Poller(self.watcher, self.options.poll_seconds)
         self.poller.start()
         return self
@@ -89,16 +90,33 @@ class Live:
             self._report(running=False)
         self.news.close()
 
-    def _known(self) -> dict[str, tuple[int, int]]:
-        """Return the files that were read in earlier runs: they need not be opened again."""
+    def _plan_backlog(self) -> dict[str, tuple[int, int]]:
+        """Queue what is to be done; return the files that were read in earlier runs.
+
+        These need not be opened again.
+        """
         project = self.session.project
+        planned = plan_session(
+            self.session, self.runner.stages, self.sources, self.runner.retry_failed, self.facts
+        )
         found = {}
-        for name, listed in self.sources.items():
-            sidecar = read_sidecar(project.sidecar(name, "import"))
-            if sidecar is not None and sidecar.status == "done" and sidecar.input is not None:
-                path = str(project.locate(listed))
-                found[path] = (sidecar.input.size, sidecar.input.mtime_ns)
+        for name, steps in planned:
+            path = project.locate(self.sources[name])
+            if any(step.state == "todo" for step in steps):
+                self.queue.add(name, time_of(path), fresh=False)
+            else:
+                self._nothing_to_do(name, steps)
+            read = steps[0].sidecar
+            if read is not None and read.status == "done" and read.input is not None:
+                found[str(path)] = (read.input.size, read.input.mtime_ns)
         return found
+
+    def _nothing_to_do(self, name: str, steps: Sequence[Step]) -> None:
+        for step in steps:
+            if step.state == "failed" and step.sidecar is not None:
+                self.summary.known_failures.setdefault(name, failure_of(step.sidecar))
+        self._arrivals.pop(name, None)
+        self._unpicked.add(name)
 
     def loop(self) -> None:
         """Do what waits, again and again."""
@@ -165,15 +183,7 @@ class Live:
             if any(step.state == "todo" for step in steps):
                 self.session.view(name, listed).check_files()
                 return name
-            for step in steps:
-                if step.state == "failed" and step.sidecar is not None:
-                    error = step.sidecar.error or {}
-                    failure = Failure(
-                        step.stage.name, error.get("type", ""), error.get("message", "")
-                    )
-                    self.summary.known_failures.setdefault(name, failure)
-            self._arrivals.pop(name, None)
-            self._unpicked.add(name)
+            self._nothing_to_do(name, steps)
         return None
 
     def _needs_metadata(self, name: str, listed: str) -> bool:
