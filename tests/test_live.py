@@ -106,7 +106,14 @@ class Bench:
             os.truncate(path, 1100)
         return path
 
-    def run(self, *, stop: Callable[[], bool] = bool, space: DiskSpace | None = None, **options):
+    def run(
+        self,
+        *,
+        stop: Callable[[], bool] = bool,
+        space: DiskSpace | None = None,
+        clock: Callable[[], float] = time.time,
+        **options,
+    ):
         chosen = {"poll_seconds": 0.02, "quiet_minutes": 0.005, **options}
         return run_live(
             self.session,
@@ -115,6 +122,7 @@ class Bench:
             stages=self.stages,
             stop=stop,
             space=space,
+            clock=clock,
         )
 
 
@@ -299,6 +307,20 @@ def test_a_batch_run_ends_before_the_disk_is_full(tmp_path):
     with pytest.raises(DiskFullError, match="nearly full"):
         run_session(bench.session, stages=bench.stages)
     assert bench.log == []
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0], ids=["forward", "back"])
+def test_a_clock_that_is_set_neither_ends_the_run_nor_keeps_it_going(tmp_path, jump):
+    bench = Bench(tmp_path, alarms={"no_movie_minutes": 5.0})
+    bench.movie("early")
+    clock = [0.0]
+    later(lambda: clock.__setitem__(0, jump), lambda: bench.movie("late"), after=0.3)
+    begin = time.monotonic()
+    bench.run(quiet_minutes=0.015, clock=lambda: time.time() + clock[0])
+    assert bench.seen.done == ["early", "late"]
+    assert time.monotonic() - begin < 10
+    assert bench.seen.events == []
+    assert all(r.state == "done" for r in load_records(bench.session.project, without=["extract"]))
 
 
 def test_another_process_sees_that_it_runs(bench):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,24 +25,21 @@ class DiskPause:
         Watches the disk.
     news
         Is told.
-    clock
-        Returns s since 1970.
     """
 
     space: DiskSpace
     news: LiveNews
-    clock: Callable[[], float]
     _retry_at: float = 0.0
 
     def full(self, reason: str) -> None:
         """Take note that writing failed for want of space."""
-        self._retry_at = self.clock() + _RETRY_FULL
+        self._retry_at = time.monotonic() + _RETRY_FULL
         self.news.pause(reason)
 
     def __call__(self) -> bool:
         """Return whether the run must wait."""
         shortage = self.space.shortage()
-        if shortage is None and self.clock() < self._retry_at:
+        if shortage is None and time.monotonic() < self._retry_at:
             shortage = self.news.paused  # a quota, for example, which only writing shows
         if shortage is None:
             self.news.go_on()

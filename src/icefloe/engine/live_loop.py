@@ -55,6 +55,8 @@ class Live:
     space: DiskSpace
     clock: Callable[[], float]
     _arrivals: dict[str, Arrival] = field(default_factory=dict)
+    # By a timer, since clocks are set now and then.
+    _came: dict[str, float] = field(default_factory=dict)
     _ran: set[str] = field(default_factory=set)
     _recorded: dict[str, float] = field(default_factory=dict)
     # Done up to picking, for which there was no reference yet.
@@ -72,7 +74,7 @@ class Live:
         self.facts = FactCheck(self.session)
         self.runner.recorded = lambda _, stage: self._recorded.update({stage: self.clock()})
         self.news = LiveNews(self.session, self.options.patterns, self.observer)
-        self.must_wait = DiskPause(self.space, self.news, self.clock)
+        self.must_wait = DiskPause(self.space, self.news)
         self.queue = WorkQueue(self.options.order)
         self.gate = ReferenceGate(self.session, self.runner.stages)
         self.sources = project.read_registry()
@@ -116,6 +118,7 @@ class Live:
             if step.state == "failed" and step.sidecar is not None:
                 self.summary.known_failures.setdefault(name, failure_of(step.sidecar))
         self._arrivals.pop(name, None)
+        self._came.pop(name, None)
         self._unpicked.add(name)
 
     def loop(self) -> None:
@@ -151,6 +154,7 @@ class Live:
         for name, arrival in zip(names, found, strict=True):
             self.sources[name] = self.session.project.listed(arrival.path)
             self._arrivals[name] = arrival
+            self._came[name] = time.monotonic()
             if self._under_way.get(name) == arrival.mtime_ns:
                 continue  # it is on its way already
             self.queue.add(name, arrival.mtime_ns, fresh=arrival.fresh)
@@ -189,7 +193,7 @@ class Live:
     def _needs_metadata(self, name: str, listed: str) -> bool:
         """Say whether an exposure should wait for the file beside it, which may still come."""
         arrival = self._arrivals.get(name)
-        if arrival is None or self.clock() - arrival.complete > _FOR_METADATA:
+        if arrival is None or time.monotonic() - self._came[name] > _FOR_METADATA:
             return False
         data = self.session.view(name, listed).settings.data
         if any(d is not None for d in (data.dose_per_frame, data.total_dose, data.dose_file)):
@@ -271,6 +275,7 @@ class Live:
 
     def _log(self, name: str, taken: float, *, failed: bool) -> None:
         arrival = self._arrivals.pop(name, None)
+        self._came.pop(name, None)
         last = "ctf" if "pick" in self.session.stages_off() else "pick"
         entry = LiveEntry(
             name=name,
@@ -286,14 +291,14 @@ class Live:
         self.observer.logged(entry)
 
     def _quiet_alarm(self) -> None:
-        self.news.quiet(self.clock() - self.watcher.last_arrival)
+        self.news.quiet(self.watcher.quiet_seconds)
 
     def _is_over(self) -> bool:
         """Return whether it was quiet long enough and nothing is left; hand over what is broken."""
         quiet = self.options.quiet_minutes
         if quiet is None or self._held or self.poller.waiting or self.watcher.unsettled:
             return False
-        if self.poller.polls < 2 or self.clock() - self.watcher.last_arrival < 60 * quiet:
+        if self.poller.polls < 2 or self.watcher.quiet_seconds < 60 * quiet:
             return False
         # Files that never became whole are recorded now, and fail with their reason.
         if self._make_reference(ended=True):
