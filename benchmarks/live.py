@@ -181,7 +181,7 @@ def run(
     stop: bool = True,
     pick: str = "blob",
     shuffle: bool = False,
-    verify: bool = True,
+    export: bool = True,
 ) -> LiveReport:
     """Let movies arrive, disturb the run, go on, and compare with a batch run."""
     from icefloe.project import Project, load_records
@@ -241,7 +241,7 @@ def run(
     pattern = str(camera_disk / "*_Fractions.tiff")
     _icefloe("run", pattern, *options, "--project", str(work / "batch"))
     batch_seconds = time.perf_counter() - batch
-    for name in ("live", "batch") if verify else ():
+    for name in ("live", "batch") if export else ():
         _icefloe("export", "relion", "--project", str(work / name))
     compared, different = kill.compare(work / "batch", project.root)
     fresh = [e for e in read_entries(project) if e.fresh and e.latency is not None]
