@@ -23,11 +23,13 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 _SLOW = Path(__file__).resolve().parents[1] / "tests" / "slow_session.py"
 # So that enough particles for templates fit into a small field.
 PIXEL = 2.0
-_USER_FILES = ("micrographs", "picks", "particles", "relion", "exposures")
+_WORKER = 100e6  # bytes; a worker that has imported what it needs
+_USER_FILES = ("micrographs", "picks", "particles", "relion", "exposures", "exposures.json")
 
 
 @dataclass(frozen=True)
@@ -171,14 +173,14 @@ def _disturb(
     done: list[int] = []
     repeated: list[str] = []
     for target in sorted(rng.sample(range(stages), min(kills, stages))):
-        before = _finished(project)
+        before = finished(project)
         # Where the last run came further than it was to, this one comes one stage further, or is
         # killed while it starts.
         if len(before) >= target and rng.random() < 0.8:
             target = len(before) + 1
         begin = time.perf_counter()
         process = _start(command, "--project", str(project))
-        while process.poll() is None and len(_finished(project)) < target:
+        while process.poll() is None and len(finished(project)) < target:
             time.sleep(0.02)
         with suppress(subprocess.TimeoutExpired):
             process.wait(rng.uniform(0, 0.6))
@@ -186,15 +188,16 @@ def _disturb(
         status = process.wait()
         if status in (-number, 128 + number):
             moments.append(round(time.perf_counter() - begin, 2))
-            done.append(len(_finished(project)))
-        repeated += _repeated(before, project)
-    before = _finished(project)
+            done.append(len(finished(project)))
+        repeated += repeated_stages(before, project)
+    before = finished(project)
     _icefloe(command, "--project", str(project))
-    return moments, done, repeated + _repeated(before, project)
+    return moments, done, repeated + repeated_stages(before, project)
 
 
-def _repeated(before: dict[str, int], project: Path) -> list[str]:
-    after = _finished(project)
+def repeated_stages(before: dict[str, int], project: Path) -> list[str]:
+    """Return the stages that were recorded before and have been recorded again since."""
+    after = finished(project)
     return [path for path, stamp in before.items() if after.get(path) != stamp]
 
 
@@ -204,7 +207,7 @@ def compare(one: Path, other: Path) -> tuple[int, list[str]]:
         path.relative_to(root).as_posix()
         for root in (one, other)
         for part in _USER_FILES
-        for path in (root / part).rglob("*")
+        for path in (root / part, *(root / part).rglob("*"))
         if path.is_file()
     }
     different = [n for n in sorted(names) if _content(one / n) != _content(other / n)]
@@ -222,12 +225,27 @@ def _content(path: Path) -> bytes | str | None:
     return path.read_bytes()
 
 
-def _finished(project: Path) -> dict[str, int]:
+def finished(project: Path) -> dict[str, int]:
+    """Return when each stage was recorded, by its sidecar, ns since 1970."""
     return {
         path.relative_to(project).as_posix(): path.stat().st_mtime_ns
         for path in sorted((project / "exposures").glob("*/*.json"))
         if not path.name.startswith(".partial-")
     }
+
+
+def workers_of(project: Path) -> list[Any]:
+    """Return the workers of a session's run, as psutil has them: children of Parsl's manager."""
+    import psutil
+
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if "process_worker_pool" in command and f"--logdir={project}/" in command:
+                # Its other children are small: helpers of multiprocessing.
+                found += [c for c in process.children() if c.memory_info().rss > _WORKER]
+    return found
 
 
 def _start(command: list[str], *arguments: str) -> subprocess.Popen[bytes]:

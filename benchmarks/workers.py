@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from kill import compare, make_movies
+from kill import compare, make_movies, workers_of
 
 
 @dataclass
@@ -48,7 +48,7 @@ def disturb(project: Path, options: list[str], kills: int, workers: int, seed: i
                 _forget(project, rng)
             process = _start(*command)
             report.starts += 1
-        victims = _workers(project)
+        victims = workers_of(project)
         if not victims:  # not up yet
             with suppress(subprocess.TimeoutExpired):
                 process.wait(0.2)
@@ -61,7 +61,7 @@ def disturb(project: Path, options: list[str], kills: int, workers: int, seed: i
             process.kill()
             process.wait()
             report.runs += 1
-        elif victims := _workers(project):
+        elif victims := workers_of(project):
             with suppress(psutil.NoSuchProcess):
                 rng.choice(victims).kill()
                 report.workers += 1
@@ -75,17 +75,6 @@ def disturb(project: Path, options: list[str], kills: int, workers: int, seed: i
     )
     report.failed = [line for line in done.stderr.splitlines() if "failed:" in line]
     return report
-
-
-def _workers(project: Path) -> list[psutil.Process]:
-    """Return the workers of the session's run: they are the children of Parsl's manager."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.NoSuchProcess, psutil.AccessDenied):
-            command = " ".join(process.cmdline())
-            if "process_worker_pool" in command and f"--logdir={project}" in command:
-                found += process.children()
-    return found
 
 
 def _forget(project: Path, rng: random.Random) -> None:

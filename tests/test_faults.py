@@ -310,6 +310,21 @@ def test_two_who_add_exposures_at_once_lose_none(tmp_path: Path) -> None:
     assert len(project.read_registry()) == 40
 
 
+def test_the_list_of_exposures_is_written_only_when_it_changes(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "s")
+    movies = [tmp_path / "a.tiff", tmp_path / "b.tiff"]
+    register(project, movies)
+    before = project.registry_file.stat()
+    assert register(project, movies) == ["a", "b"]
+    after = project.registry_file.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    project.registry_file.write_text("damaged")
+    register(project, movies)
+    assert list(project.read_registry()) == ["a", "b"]
+    register(project, [tmp_path / "c.tiff"])
+    assert list(project.read_registry()) == ["a", "b", "c"]
+
+
 class _Slow:
     """`icefloe run` in a process of its own, with stages that take their time."""
 
@@ -375,7 +390,7 @@ def test_a_signal_ends_it_cleanly_and_the_next_run_goes_on(
     assert 4 <= len(before) < 18
     assert not list(slow.project.root.rglob(".partial-*"))
     (run,) = read_runs(slow.project)[0].values()
-    assert run.outcome == "stopped"
+    assert run.outcome == f"stopped by {number.name}"
     assert slow.start(0.0).wait(60) == 0
     assert slow.finished().items() >= before.items()
     slow.expect_whole()
@@ -447,6 +462,26 @@ class TestProvenance:
         bench.run()
         bench.run()
         assert len(read_runs(bench.project)[0]) == 1
+
+    def test_a_run_names_the_gains_of_all_groups(self, tmp_path: Path) -> None:
+        from icefloe.engine import Session, SessionSettings
+        from icefloe.engine.executor import RunSummary
+        from icefloe.engine.run_log import RunLog
+
+        for name in ("monday", "tuesday"):
+            (tmp_path / f"{name}.mrc").write_text(name)
+        group = {"name": "t", "files": "day2/*", "gain": str(tmp_path / "tuesday.mrc")}
+        settings = SessionSettings.model_validate(
+            {"data": {"gain": str(tmp_path / "monday.mrc")}, "group": [group]}
+        )
+        session = Session(Project.create(tmp_path / "s"), settings)
+        with RunLog(session, [], RunSummary()) as log:
+            made = log.id
+        inputs = read_runs(session.project)[0][made].inputs
+        assert {role: entry["size"] for role, entry in inputs.items()} == {
+            "gain": 6,
+            "gain of group t": 7,
+        }
 
     def test_kept_settings_can_be_used_again(self, tmp_path: Path) -> None:
         from icefloe.engine import SessionSettings

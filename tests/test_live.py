@@ -20,7 +20,8 @@ from icefloe.cli.stop_request import requests_to_stop
 from icefloe.engine import Outcome, Session, Work, register, run_session
 from icefloe.engine.alarms import AlarmEvent
 from icefloe.engine.disk_space import DiskSpace
-from icefloe.engine.live import LiveOptions, run_live
+from icefloe.engine.live import run_live
+from icefloe.engine.live_options import LiveOptions
 from icefloe.engine.setup import open_or_create
 from icefloe.errors import DiskFullError, InputError
 from icefloe.formats.movie import open_movie
@@ -29,6 +30,7 @@ from icefloe.project import load_records
 from icefloe.project.live_log import read_entries
 from icefloe.project.live_state import read_state
 from icefloe.project.lock import is_locked
+from icefloe.project.runs import read_runs
 from icefloe.report.summary import live_facts
 from session_tools import icefloe
 
@@ -104,7 +106,14 @@ class Bench:
             os.truncate(path, 1100)
         return path
 
-    def run(self, *, stop: Callable[[], bool] = bool, space: DiskSpace | None = None, **options):
+    def run(
+        self,
+        *,
+        stop: Callable[[], bool] = bool,
+        space: DiskSpace | None = None,
+        clock: Callable[[], float] = time.time,
+        **options,
+    ):
         chosen = {"poll_seconds": 0.02, "quiet_minutes": 0.005, **options}
         return run_live(
             self.session,
@@ -113,6 +122,7 @@ class Bench:
             stages=self.stages,
             stop=stop,
             space=space,
+            clock=clock,
         )
 
 
@@ -215,6 +225,8 @@ def test_a_stop_leaves_the_rest_for_the_next_run(bench):
     summary = bench.run(stop=lambda: bool(stopped), order="oldest", quiet_minutes=None)
     assert summary.ran == 1
     assert bench.log[-1] == ("m1", "ctf")
+    (run,) = read_runs(bench.session.project)[0].values()
+    assert run.outcome == "stopped"
     done = list(bench.log)
     bench.run()
     assert len(set(bench.log)) == len(bench.log) == 12
@@ -238,6 +250,8 @@ def test_a_stage_that_takes_too_long_is_rolled_back(bench):
     assert stop.signal == signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     bench.run()
+    outcomes = [run.outcome for run in read_runs(bench.session.project)[0].values()]
+    assert outcomes == ["stopped by SIGTERM", "finished"]
     assert [stage for _, stage in bench.log] == ["import", "ctf", "ctf", "pick"]
 
 
@@ -271,7 +285,7 @@ def test_it_waits_while_the_disk_is_nearly_full(bench):
 
 
 def test_a_disk_that_is_full_all_the_same_is_waited_for(bench, monkeypatch):
-    monkeypatch.setattr("icefloe.engine.live._RETRY_FULL", 0.2)
+    monkeypatch.setattr("icefloe.engine.disk_pause._RETRY_FULL", 0.2)
     bench.movie("m")
     full = [True]
 
@@ -293,6 +307,20 @@ def test_a_batch_run_ends_before_the_disk_is_full(tmp_path):
     with pytest.raises(DiskFullError, match="nearly full"):
         run_session(bench.session, stages=bench.stages)
     assert bench.log == []
+
+
+@pytest.mark.parametrize("jump", [3600.0, -3600.0], ids=["forward", "back"])
+def test_a_clock_that_is_set_neither_ends_the_run_nor_keeps_it_going(tmp_path, jump):
+    bench = Bench(tmp_path, alarms={"no_movie_minutes": 5.0})
+    bench.movie("early")
+    clock = [0.0]
+    later(lambda: clock.__setitem__(0, jump), lambda: bench.movie("late"), after=0.3)
+    begin = time.monotonic()
+    bench.run(quiet_minutes=0.015, clock=lambda: time.time() + clock[0])
+    assert bench.seen.done == ["early", "late"]
+    assert time.monotonic() - begin < 10
+    assert bench.seen.events == []
+    assert all(r.state == "done" for r in load_records(bench.session.project, without=["extract"]))
 
 
 def test_another_process_sees_that_it_runs(bench):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -19,8 +20,10 @@ import pytest
 import icefloe
 from icefloe.cli.live_display import LiveDisplay
 from icefloe.engine import Session, register, run_session
-from icefloe.engine.live import LiveOptions, run_live
+from icefloe.engine.live import run_live
+from icefloe.engine.live_options import LiveOptions
 from icefloe.engine.pool import WorkerPool, local_config, read_config, worker_count
+from icefloe.engine.safe_queue import FileLock, SafeQueue
 from icefloe.engine.setup import open_or_create
 from icefloe.errors import DiskFullError, InputError, SettingsError
 from icefloe.project import Project, load_record
@@ -94,6 +97,61 @@ def test_workers_lose_only_what_cannot_be_done(pool: WorkerPool, tmp_path: Path)
     (tmp_path / "raw" / "p.mrc").write_text("cured")
     assert run_session(session, stages=STAGES, pool=pool).ran == 1
     assert states(session)["p"] == "done"
+
+
+def test_workers_that_die_while_they_wait_take_nothing_along(
+    pool: WorkerPool, tmp_path: Path
+) -> None:
+    assert len({f.result(60) for f in [pool.submit(_busy) for _ in range(4)]}) == 2
+    for _ in range(2):
+        # One of those that wait holds the lock of their queue.
+        workers = {f.result(60) for f in [pool.submit(_busy) for _ in range(4)]}
+        time.sleep(0.5)
+        os.kill(min(workers), signal.SIGKILL)
+        assert {f.result(30) for f in [pool.submit(_busy) for _ in range(4)]}
+        time.sleep(0.5)
+        os.kill(max(workers), signal.SIGKILL)
+    session = make(tmp_path, a="good", b="good")
+    assert run_session(session, stages=STAGES, pool=pool).failures == {}
+    assert set(states(session).values()) == {"done"}
+
+
+def test_a_lock_is_free_when_its_holder_dies() -> None:
+    context = multiprocessing.get_context("spawn")
+    lock = FileLock()
+    with lock, lock:  # as often as one likes
+        assert not _held_elsewhere(context, lock)
+    assert _held_elsewhere(context, lock)
+    begin = time.monotonic()
+    queue = SafeQueue(ctx=context)
+    waiting = context.Process(target=queue.get, daemon=True)
+    waiting.start()
+    while queue._rlock.acquire(timeout=0.0):
+        queue._rlock.release()
+        assert time.monotonic() < begin + 30
+        time.sleep(0.01)
+    assert not queue._rlock.acquire(timeout=0.1)
+    waiting.kill()
+    waiting.join()
+    queue.put("task")
+    assert queue.get(timeout=10) == "task"
+
+
+def _held_elsewhere(context: Any, lock: FileLock) -> bool:
+    """Return whether another process can take a lock."""
+    process = context.Process(target=_take, args=(lock,))
+    process.start()
+    process.join()
+    return bool(process.exitcode == 0)
+
+
+def _take(lock: FileLock) -> None:
+    sys.exit(0 if lock.acquire(timeout=0.2) else 1)
+
+
+def _busy() -> int:
+    time.sleep(0.3)
+    return os.getpid()
 
 
 def test_full_disk_ends_the_run(pool: WorkerPool, tmp_path: Path) -> None:

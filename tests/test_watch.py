@@ -108,7 +108,7 @@ def test_a_file_that_did_not_open_is_tried_again_though_it_rests(tmp_path):
             raise InputError("the share is away")
 
     (tmp_path / "a.mrc").write_bytes(b"1")
-    watcher = Watcher([tmp_path / "*"], check=check, clock=clock)
+    watcher = Watcher([tmp_path / "*"], check=check, timer=clock)
     found = []
     for _ in range(12):
         clock.now += 10
@@ -174,7 +174,7 @@ def test_what_was_there_is_backlog(tmp_path):
     watcher.poll()
     watcher._check = always
     assert len(watcher.incomplete) == 2
-    watcher._clock = lambda: time.time() + 100
+    watcher._timer = lambda: time.monotonic() + 100
     assert {one.path.name: one.fresh for one in watcher.poll()} == {"old": False, "new": True}
 
 

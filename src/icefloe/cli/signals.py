@@ -16,12 +16,15 @@ class StoppedError(KeyboardInterrupt):
 
     Attributes
     ----------
+    signal
+        The signal.
     status
         The exit status that shells expect, 128 and the signal's number.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
+        self.signal = number
         self.status = 128 + number
 
 

@@ -33,7 +33,8 @@ def watch_session(
     from icefloe.cli.live_display import LiveDisplay
     from icefloe.cli.stop_request import requests_to_stop
     from icefloe.engine import Session
-    from icefloe.engine.live import LiveOptions, run_live
+    from icefloe.engine.live import run_live
+    from icefloe.engine.live_options import LiveOptions
     from icefloe.engine.setup import open_or_create
     from icefloe.project import Project
     from icefloe.project.live_state import read_state

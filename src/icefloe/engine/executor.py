@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from icefloe.engine.disk_space import DiskSpace
 from icefloe.engine.fact_check import FactCheck
 from icefloe.engine.gain_check import GainChecks
+from icefloe.engine.planning import plan_session
 from icefloe.engine.reference_gate import ReferenceGate
 from icefloe.engine.run_log import RunLog
 from icefloe.engine.runner import Runner, failure_of, plan, remove_files, start_reading
@@ -178,9 +179,7 @@ def run_session(
         sources = session.project.read_registry()
         todo: list[str] = []
         facts = FactCheck(session)
-        for name, listed in sources.items():
-            facts.record(name, listed)
-            steps = plan(session, stages, name, listed, retry_failed)
+        for name, steps in plan_session(session, stages, sources, retry_failed, facts):
             if any(step.state == "todo" for step in steps):
                 todo.append(name)
             for step in steps:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from icefloe.engine.live import Live, time_of
+from icefloe.engine.live_loop import Live
 from icefloe.engine.pool_run import PoolCrew
+from icefloe.project.filesystem import time_of
 
 if TYPE_CHECKING:
     from icefloe.engine.worker import ExposureTask
@@ -45,7 +46,7 @@ class PooledLive(Live):
 
     def take(self) -> ExposureTask | None:
         """Return the next task for the pool."""
-        if self.runner.stop() or self._wait_for_space():
+        if self.runner.stop() or self.must_wait():
             return None
         if self._again:
             return self._again.pop()

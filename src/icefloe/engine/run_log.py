@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import signal
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -35,10 +36,19 @@ class RunLog:
         Its stages.
     summary
         Counts what the run does, for the line at its end.
+    stop
+        Says whether the run was asked to end; its attribute ``signal``, if it has one, by what.
     """
 
-    def __init__(self, session: Session, stages: Sequence[Stage], summary: RunSummary) -> None:
+    def __init__(
+        self,
+        session: Session,
+        stages: Sequence[Stage],
+        summary: RunSummary,
+        stop: Callable[[], bool] = bool,
+    ) -> None:
         self._session, self._stages, self._summary = session, stages, summary
+        self._stop = stop
         self._id = ""
 
     def __enter__(self) -> RunLog:
@@ -52,19 +62,25 @@ class RunLog:
     ) -> None:
         if not self._id:
             return
-        if error is None:
-            outcome = "finished"
-        else:
-            outcome = f"ended by {type(error).__name__}" if isinstance(error, Exception) else ""
-            outcome = outcome or "stopped"
         with suppress(OutputError):  # a full disk must not hide what ended the run
             end_run(
                 self._session.project,
                 self._id,
-                outcome,
+                self._outcome(error),
                 ran=self._summary.ran,
                 failed=len(self._summary.failures),
             )
+
+    def _outcome(self, error: BaseException | None) -> str:
+        if isinstance(error, Exception):
+            return f"ended by {type(error).__name__}"
+        number = getattr(self._stop, "signal", None)
+        if number is None and isinstance(error, KeyboardInterrupt):
+            # The command line's own says by which signal; Python's says nothing: Ctrl-C.
+            number = getattr(error, "signal", signal.SIGINT)
+        if number is not None:
+            return f"stopped by {signal.Signals(number).name}"
+        return "finished" if error is None and not self._stop() else "stopped"
 
     @property
     def id(self) -> str:
@@ -90,14 +106,18 @@ def settings_content(settings: object) -> dict[str, Any]:
 
 
 def _shared_inputs(session: Session) -> dict[str, Any]:
-    content = settings_content(session.settings).get("data", {})
+    content = settings_content(session.settings)
+    parts = [("", content.get("data", {}))]
+    parts += [(f" of group {group['name']}", group) for group in content.get("group", ())]
     found = {}
-    for role in ("gain", "defects", "dose_file"):
-        listed = content.get(role)
-        if listed:
-            identity = session.identity(listed)
-            assert identity is not None
-            found[role] = {"path": listed, "size": identity[0], "mtime_ns": identity[1]}
+    for owner, part in parts:
+        for role in ("gain", "defects", "dose_file"):
+            listed = part.get(role)
+            if listed:
+                identity = session.identity(listed)
+                assert identity is not None
+                entry = {"path": listed, "size": identity[0], "mtime_ns": identity[1]}
+                found[f"{role}{owner}"] = entry
     return found
 
 

@@ -29,6 +29,7 @@ from icefloe.project.sidecar import FileIdentity, identify, plain_json
 if TYPE_CHECKING:
     from icefloe.engine.executor import Observer
     from icefloe.engine.gain_check import GainChecks
+    from icefloe.engine.plan import Recorded
 
 __all__ = ["Runner", "failure_of", "plan", "record_lost", "remove_files", "start_reading"]
 
@@ -185,11 +186,14 @@ def plan(
     listed: str,
     retry_failed: bool,
     kind: str | None = None,
+    recorded: Recorded | None = None,
 ) -> list[Step]:
     """Return what of an exposure is done, by the settings that hold for it."""
     identity = _identity(session, listed)
-    session = session.view(name, listed)
-    return plan_exposure(session, stages, name, identity, kind=kind, retry_failed=retry_failed)
+    view = session.view(name, listed)
+    return plan_exposure(
+        view, stages, name, identity, kind=kind, retry_failed=retry_failed, recorded=recorded
+    )
 
 
 def _identity(session: Session, listed: str) -> FileIdentity | None:

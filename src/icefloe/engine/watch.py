@@ -113,6 +113,8 @@ class Watcher:
         Raises an `IcefloeError` for a file that is not whole.
     clock
         Returns s since 1970.
+    timer
+        Returns s since some moment; unlike a clock it is never set.
     """
 
     def __init__(
@@ -122,17 +124,17 @@ class Watcher:
         taken: Mapping[str, Stamp] | None = None,
         check: Callable[[Path], None] = check_whole,
         clock: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._patterns = [_split(os.path.abspath(p)) for p in patterns]  # noqa: PTH100
-        self._check, self._clock = check, clock
+        self._check, self._clock, self._timer = check, clock, timer
         self._directories: dict[str, _Directory] = {}
         self._pending: dict[str, _Pending] = {}
         self._taken: dict[str, Stamp] = dict(taken or {})
         self._order: deque[str] = deque(self._taken)  # of those taken, for asking again in turns
         self._polls = 0
         self._last_poll = self._clock()
-        self.last_arrival = self._last_poll
-        """When a file was last seen to arrive or to grow, s since 1970."""
+        self._last_change = self._timer()
 
     @property
     def incomplete(self) -> list[Incomplete]:
@@ -150,12 +152,17 @@ class Watcher:
         """Number of files that are seen, and not yet known to be whole or not."""
         return sum(p.reason is None for p in list(self._pending.values()))
 
+    @property
+    def quiet_seconds(self) -> float:
+        """How long ago a file was last seen to arrive or to grow, s."""
+        return self._timer() - self._last_change
+
     def poll(self) -> list[Arrival]:
         """Look once; return the files that are whole since the last time, in natural order.
 
         Never raises for a directory or file that is away: a share may be gone for a while.
         """
-        now = self._clock()
+        now, tick = self._clock(), self._timer()
         self._polls += 1
         for path in self._found():
             if path not in self._taken and path not in self._pending:
@@ -174,12 +181,12 @@ class Watcher:
                 pending.stamp, pending.reason, pending.tried = stamp, None, 0.0
                 # The server's clock may be wrong; the time lies between two polls all the same.
                 pending.complete = min(max(stamp[1] / 1e9, self._last_poll), now)
-                self.last_arrival = max(self.last_arrival, pending.complete)
+                self._last_change = tick
                 continue
-            if pending.reason is not None and now - pending.tried < _RETRY:
+            if pending.reason is not None and tick - pending.tried < _RETRY:
                 continue
             opened += 1
-            pending.tried = now
+            pending.tried = tick
             try:
                 self._check(Path(path))
             except IcefloeError as error:

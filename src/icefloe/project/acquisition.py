@@ -11,14 +11,14 @@ from icefloe.formats.acquisition import Acquisition, metadata_files, read_acquis
 from icefloe.formats.atomic import output_directory, write_text
 from icefloe.project.layout import Project
 
-__all__ = ["load_acquisition", "record_acquisition"]
+__all__ = ["acquisition_path", "load_acquisition", "record_acquisition"]
 
 _SCHEMA = 1
 
 
 def load_acquisition(project: Project, name: str) -> Acquisition | None:
     """Return what was recorded about an exposure; None if nothing was."""
-    content = _read(_path(project, name))
+    content = _read(acquisition_path(project, name))
     return Acquisition.from_numbers(content["values"]) if content else None
 
 
@@ -37,7 +37,7 @@ def record_acquisition(
     problem
         Why a file that is there could not be read.
     """
-    known = _read(_path(project, name))
+    known = _read(acquisition_path(project, name))
     problem = None
     for path in metadata_files(movie):
         try:
@@ -52,7 +52,7 @@ def record_acquisition(
         except InputError as error:
             problem = str(error)
             continue
-        target = _path(project, name)
+        target = acquisition_path(project, name)
         output_directory(target.parent)
         content = {"schema": _SCHEMA, "of": stamp, "values": acquisition.numbers()}
         write_text(target, json.dumps(content, ensure_ascii=False) + "\n")
@@ -60,7 +60,8 @@ def record_acquisition(
     return (Acquisition.from_numbers(known["values"]) if known else None), problem
 
 
-def _path(project: Project, name: str) -> Path:
+def acquisition_path(project: Project, name: str) -> Path:
+    """Return where an exposure's metadata are recorded."""
     return project.exposures / name / "acquisition.json"
 
 

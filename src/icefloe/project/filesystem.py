@@ -1,11 +1,11 @@
-"""What kind of file system a path is on."""
+"""What the file system says of a path: its kind, and when it was changed."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
 
-__all__ = ["file_system", "is_network"]
+__all__ = ["file_system", "is_network", "time_of"]
 
 _NETWORK = re.compile(
     r"nfs|cifs|smb|9p|afs|ncp|ceph|lustre|gpfs|beegfs|glusterfs|pvfs|orangefs|panfs|wekafs"
@@ -44,3 +44,11 @@ def file_system(path: Path, mounts: Path = _MOUNTS) -> str:
 def is_network(path: Path, mounts: Path = _MOUNTS) -> bool:
     """Return whether `path` is on a file system that several machines may share."""
     return bool(_NETWORK.match(file_system(path, mounts)))
+
+
+def time_of(path: Path) -> int:
+    """Return when a file was changed, ns since 1970; 0 if it is not there."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0

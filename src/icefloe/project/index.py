@@ -8,10 +8,13 @@ away if it is damaged or of another version.
 from __future__ import annotations
 
 import fcntl
+import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,7 +32,7 @@ from icefloe.project.layout import STAGES, Project
 from icefloe.project.records import ExposureRecord, record_of
 from icefloe.project.sidecar import Sidecar
 
-__all__ = ["SCHEMA", "Index", "index_path", "open_index"]
+__all__ = ["SCHEMA", "Index", "index_is_of_use", "index_path", "open_index"]
 
 # Raise the number when what stands in a column changes; columns and stages count by themselves.
 SCHEMA = zlib.crc32("\n".join(("1", *TABLES, *VIEWS)).encode()) & 0x7FFFFFFF
@@ -51,6 +54,15 @@ Recorded = dict[str, tuple[Sidecar | None, bool]]
 def index_path(project: Project) -> Path:
     """Return where the index lies."""
     return project.root / "index.sqlite"
+
+
+def index_is_of_use(project: Project) -> bool:
+    """Return whether there is anything recorded that an index could hold."""
+    if index_path(project).is_file():
+        return True
+    with suppress(OSError), os.scandir(project.exposures) as entries:
+        return any(True for _ in entries)
+    return False
 
 
 @contextmanager
@@ -261,6 +273,27 @@ class Index:
             exposure, stage, sidecar, complete = light_sidecar(row)
             found[exposure][stage] = (sidecar, complete)
         return found
+
+    def each(self) -> Iterator[tuple[str, Recorded]]:
+        """Yield each exposure with its stages, as `stages` returns them, one after the other.
+
+        Raises
+        ------
+        sqlite3.DatabaseError, ValueError, TypeError
+            It is damaged where bringing it up to date did not look.
+        """
+        columns = ", ".join(f"s.{column}" for column in COLUMNS["stages"])
+        query = (
+            f"SELECT e.name, {columns} FROM exposures e LEFT JOIN stages s ON s.exposure = e.name "
+            "ORDER BY e.position"
+        )
+        for name, group in groupby(self.connection.execute(query), itemgetter(0)):
+            recorded: Recorded = {}
+            for _, *row in group:
+                if row[0] is not None:  # an exposure of which nothing is recorded
+                    _, stage, sidecar, complete = light_sidecar(tuple(row))
+                    recorded[stage] = (sidecar, complete)
+            yield name, recorded
 
     def records(
         self,

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,11 @@ class Project:
         return self.root / "icefloe.toml"
 
     @property
+    def registry_file(self) -> Path:
+        """The list of exposures and their files."""
+        return self.root / "exposures.json"
+
+    @property
     def exposures(self) -> Path:
         """One directory an exposure, with its sidecars and previews."""
         return self.root / "exposures"
@@ -135,19 +141,20 @@ class Project:
         A lost or damaged list is put together again from the import sidecars.
         """
         try:
-            content = json.loads((self.root / "exposures.json").read_text(encoding="utf-8"))
+            content = json.loads(self.registry_file.read_text(encoding="utf-8"))
             sources = {str(k): str(v) for k, v in content["exposures"].items()}
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
             sources = self._registry_from_sidecars()
         return dict(sorted(sources.items(), key=lambda item: natural_key(item[0])))
 
     def write_registry(self, sources: Mapping[str, str]) -> None:
-        """Record the source path of every exposure."""
+        """Record the source path of every exposure; a file that says so already is left alone."""
         content = {"schema": _REGISTRY_SCHEMA, "exposures": dict(sources)}
-        write_text(
-            self.root / "exposures.json",
-            json.dumps(content, indent=1, ensure_ascii=False) + "\n",
-        )
+        text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+        with suppress(OSError, ValueError):
+            if self.registry_file.read_text(encoding="utf-8") == text:
+                return
+        write_text(self.registry_file, text)
 
     def _registry_from_sidecars(self) -> dict[str, str]:
         from icefloe.project.sidecar import read_sidecar

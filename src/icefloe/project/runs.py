@@ -63,7 +63,7 @@ class RunRecord:
     stages
         Version of each stage's code.
     inputs
-        Size and time of the files that all exposures share, such as the gain.
+        Size and time of the files that all exposures share, such as the gain, or all of a group.
     machine
         See `describe_machine`.
     command
@@ -71,7 +71,8 @@ class RunRecord:
     ended
         When it ended; empty if it was killed, or still works.
     outcome
-        ``finished``, ``stopped`` by a person or the system, ``ended by`` an error's name, or empty.
+        ``finished``, ``stopped by`` a signal's name (``stopped`` where another program asked),
+        ``ended by`` an error's name, or empty.
     ran, failed
         Exposures it worked on, and those of them that failed; 0 while unknown.
     """

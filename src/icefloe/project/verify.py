@@ -11,6 +11,7 @@ from typing import Literal
 
 from icefloe.errors import IcefloeError, InputError
 from icefloe.formats.jsonl import read_lines
+from icefloe.project.acquisition import acquisition_path
 from icefloe.project.checksum import WrittenFile, checksum
 from icefloe.project.layout import STAGES, Project
 from icefloe.project.runs import read_runs, read_settings_of, runs_path
@@ -274,6 +275,7 @@ def _journals(project: Project) -> Iterator[Finding]:
 def _not_recorded(project: Project, names: list[str], recorded: set[str]) -> Iterator[Finding]:
     places = [project.micrographs, project.picks, project.particles]
     places += [project.exposures / name for name in names]
+    metadata = {acquisition_path(project, name) for name in names}
     for place in (project.root, *places):
         if not place.is_dir():
             continue
@@ -283,5 +285,5 @@ def _not_recorded(project: Project, names: list[str], recorded: set[str]) -> Ite
             listed = path.relative_to(project.root).as_posix()
             if path.name.startswith(".partial-"):
                 yield Finding("partial", listed, "was being written; the next run removes it")
-            elif place != project.root and listed not in recorded:
+            elif place != project.root and path not in metadata and listed not in recorded:
                 yield Finding("orphan", listed, "no stage has recorded it")
