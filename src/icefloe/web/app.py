@@ -69,7 +69,7 @@ def create_app(
         What keeps the table up to date; made here if left out.
     """
     page = _Page(project, poll, watch or Watch(project))
-    return Starlette(
+    app = Starlette(
         routes=page.routes(),
         middleware=[Middleware(partial(Gate, tokens=tokens, cookie=cookie))],
         lifespan=page.lifespan,
@@ -79,6 +79,8 @@ def create_app(
             IcefloeError: _refused,
         },
     )
+    app.state.close = page.hub.close  # ends all streams
+    return app
 
 
 class _Page:
@@ -150,7 +152,8 @@ class _Page:
             await self.hub.publish(self.watch.table.version, live=self._live())
 
     def _live(self) -> dict[str, Any]:
-        return tools.live_facts(self.project)
+        found = tools.live_facts(self.project)
+        return {**found, **self.watch.pace()} if found["running"] else found
 
     async def static(self, request: Request) -> Response:
         """Give a file of the page."""

@@ -156,12 +156,27 @@ class Micrograph extends Component {
     this.save(x, y);
   }
 
-  // Saved at once, one request after the other, so that the last one stays.
+  // Saved at once; while one request is under way only the last change waits for the next one.
   save(x, y) {
+    this.next = { x, y };
     this.setState({ saved: false });
+    if (!this.sending) this.send();
+  }
+
+  async send() {
     const { detail, store } = this.props;
-    this.queue = (this.queue || Promise.resolve()).then(() => post("picks", { name: detail.name, x, y }))
-      .then(() => this.setState({ saved: true }), (error) => store.say(`Picks are not saved: ${error.message}`));
+    this.sending = true;
+    while (this.next) {
+      const picks = this.next;
+      this.next = null;
+      try { await post("picks", { name: detail.name, ...picks }); } catch (error) {
+        store.say(`Picks are not saved: ${error.message}`);
+        this.sending = false;
+        return;
+      }
+    }
+    this.sending = false;
+    this.setState({ saved: true });
   }
 
   undo() {
