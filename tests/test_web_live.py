@@ -134,7 +134,7 @@ def test_picking_by_hand_with_the_mouse(browser: Browser, tmp_path: Path) -> Non
 
         def saved(count: int) -> np.ndarray:
             text = f"'{count} by hand'"
-            output = "[...document.querySelectorAll('fieldset output')].at(-1).innerText"
+            output = "[...document.querySelectorAll('fieldset output')].at(-1)?.innerText"
             browser.wait(f"{output} === {text}", 10)
             found = read_coordinates(star)
             return np.stack([found.x, found.y], axis=1)

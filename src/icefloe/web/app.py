@@ -22,7 +22,7 @@ from starlette.routing import Route
 from icefloe import __version__
 from icefloe.errors import IcefloeError
 from icefloe.project import ExposureRecord, Project
-from icefloe.web import changes, exposure, tools
+from icefloe.web import changes, classes, exposure, tools
 from icefloe.web.events import Hub
 from icefloe.web.security import Gate, Tokens
 from icefloe.web.watch import Watch, current_rules
@@ -102,6 +102,9 @@ class _Page:
             "/api/rules": self.rules,
             "/api/calculator": self.calculator,
             "/api/settings": self.settings,
+            "/api/classes": self.classes,
+            "/api/classes/set": self.class_set,
+            "/api/classes/picture": self.class_picture,
         }
         post: dict[str, Handler] = {
             "/api/decisions": self.decide,
@@ -111,6 +114,7 @@ class _Page:
             "/api/settings": self.save_settings,
             "/api/report": self.report,
             "/api/export": self.export,
+            "/api/classes/select": self.select_classes,
         }
         made = [Route(path, call, methods=["GET"]) for path, call in get.items()]
         made += [Route(path, call, methods=["POST"]) for path, call in post.items()]
@@ -292,6 +296,29 @@ class _Page:
             return changes.save_picks(self.project, record, asked)
 
         return JSONResponse({"saved": await run_in_threadpool(make)})
+
+    async def classes(self, request: Request) -> Response:
+        """Give the sets of class averages that the session has."""
+        return JSONResponse(await run_in_threadpool(classes.class_sets, self.project))
+
+    async def class_set(self, request: Request) -> Response:
+        """Give the numbers of a set's classes."""
+        key = request.query_params.get("set", "")
+        return JSONResponse(await run_in_threadpool(classes.class_detail, self.project, key))
+
+    async def class_picture(self, request: Request) -> Response:
+        """Give a class average."""
+        key = request.query_params.get("set", "")
+        number = _whole(request.query_params.get("number", ""))
+        content = await run_in_threadpool(classes.class_picture, self.project, key, number)
+        if content is None:
+            raise _NoSuchError("There is no such class")
+        return Response(content, media_type="image/png", headers={"cache-control": "no-cache"})
+
+    async def select_classes(self, request: Request) -> Response:
+        """Save chosen classes as templates."""
+        asked = await _body(request, classes.ClassesIn)
+        return JSONResponse(await run_in_threadpool(classes.save_selection, self.project, asked))
 
     async def calculator(self, request: Request) -> Response:
         """Work out box size, delocalisation and a CTF curve."""

@@ -23,6 +23,7 @@ from icefloe.curation.store import figures_only, rules_path
 from icefloe.errors import IcefloeError
 from icefloe.project import ExposureRecord, Project, load_record
 from icefloe.project.index import Index, open_index
+from icefloe.web.places import read_places
 from icefloe.web.table import Table
 
 __all__ = ["Watch", "current_rules"]
@@ -100,7 +101,9 @@ class Watch:
         order = list(signatures)
         records = {name: fresh.get(name) or self.table.records[name] for name in order}
         verdicts = self._verdicts(records, changed=gone)
+        places = read_places(self.project, fresh)
         with self.lock:
+            self.table.places.update(places)
             return self.table.update(fresh, order, verdicts)
 
     def _reread(

@@ -23,7 +23,7 @@ export function number(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-function prepare(canvas) {
+export function prepare(canvas) {
   const ratio = Math.min(2, window.devicePixelRatio || 1);
   const width = Math.max(40, canvas.clientWidth), height = Math.max(20, canvas.clientHeight);
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
@@ -40,7 +40,7 @@ function prepare(canvas) {
 export const MARGIN = { left: 6, right: 6, top: 4, bottom: 16 };
 export const SIDE = { left: 46, right: 8, top: 6, bottom: 18 };
 
-function brushBox(ctx, x0, x1, y0, y1) {
+export function brushBox(ctx, x0, x1, y0, y1) {
   ctx.fillStyle = colours.brush;
   ctx.globalAlpha = 0.22;
   ctx.fillRect(x0, y0, x1 - x0, y1 - y0);
@@ -144,7 +144,7 @@ export function onDrag(canvas, margin, report) {
   const send = (event) => {
     const to = at(event);
     const wide = Math.abs(to.x - from.x) > 0.01 || Math.abs(to.y - from.y) > 0.02;
-    report(wide ? { x0: Math.min(from.x, to.x), x1: Math.max(from.x, to.x), y0: Math.min(from.y, to.y), y1: Math.max(from.y, to.y) } : null);
+    report(wide ? { x0: Math.min(from.x, to.x), x1: Math.max(from.x, to.x), y0: Math.min(from.y, to.y), y1: Math.max(from.y, to.y) } : null, to);
   };
   canvas.addEventListener("pointerdown", (event) => { from = at(event); canvas.setPointerCapture(event.pointerId); });
   canvas.addEventListener("pointermove", (event) => { if (from) send(event); });

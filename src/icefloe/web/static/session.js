@@ -2,6 +2,7 @@
 
 import { Component, html } from "./vendor/htm-preact.js";
 import { pictureAddress } from "./api.js";
+import { GridMap } from "./map.js";
 import { MARGIN, SIDE, drawHistogram, drawPoints, onDrag } from "./plots.js";
 import { BY, ORDER, STATES, VERDICTS } from "./table.js";
 
@@ -224,6 +225,7 @@ export class Plots extends Component {
       <div class="bar"><h2>Numbers</h2><button aria-pressed=${all ? "true" : "false"} onClick=${() => this.setState({ all: !all })}>
         ${all ? "Show the main ones" : `Show all ${columns.length}`}</button></div>
       <div class="cards">${shown.map((column) => html`<${Card} key=${column.name} store=${store} column=${column} />`)}
-      ${columns.length > 1 && html`<${Scatter} store=${store} />`}</div></section>`;
+      ${columns.length > 1 && html`<${Scatter} store=${store} />`}
+      ${store.table.place && columns.length > 0 && html`<${GridMap} store=${store} />`}</div></section>`;
   }
 }
