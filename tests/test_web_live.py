@@ -22,7 +22,7 @@ pytest.importorskip("starlette", reason="the extra 'web' is not installed")
 from chromium import Browser, find_chromium
 from icefloe.engine.settings import SessionSettings
 from icefloe.formats.coordinates import read_coordinates
-from icefloe.project import Project, write_settings
+from icefloe.project import write_settings
 from page_server import page_server, served
 
 pytest_plugins = ["session_fixtures"]

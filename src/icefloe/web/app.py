@@ -16,15 +16,16 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from icefloe import __version__
 from icefloe.errors import IcefloeError
 from icefloe.project import ExposureRecord, Project
-from icefloe.web import changes, classes, exposure, tools
+from icefloe.web import changes, classes, exports, exposure, tools
 from icefloe.web.events import Hub
 from icefloe.web.security import Gate, Tokens
+from icefloe.web.trials import AdoptIn, TrialIn, Trials
 from icefloe.web.watch import Watch, current_rules
 
 __all__ = ["create_app"]
@@ -87,7 +88,7 @@ class _Page:
     def __init__(self, project: Project, poll: float, watch: Watch) -> None:
         self.project, self.watch, self.hub = project, watch, Hub()
         self._poll, self._boot = poll, secrets.token_hex(4)
-        self._files = _static_files()
+        self._files, self.trials = _static_files(), Trials(project)
         self._lists_due = False
 
     def routes(self) -> list[Route]:
@@ -102,6 +103,10 @@ class _Page:
             "/api/rules": self.rules,
             "/api/calculator": self.calculator,
             "/api/settings": self.settings,
+            "/api/downloads": self.downloads,
+            "/api/download": self.download,
+            "/api/trial": self.trial,
+            "/api/trial/exposure": self.trial_exposure,
             "/api/classes": self.classes,
             "/api/classes/set": self.class_set,
             "/api/classes/picture": self.class_picture,
@@ -112,8 +117,9 @@ class _Page:
             "/api/rules": self.save_rules,
             "/api/picks": self.save_picks,
             "/api/settings": self.save_settings,
-            "/api/report": self.report,
             "/api/export": self.export,
+            "/api/trial": self.try_settings,
+            "/api/trial/adopt": self.adopt,
             "/api/classes/select": self.select_classes,
         }
         made = [Route(path, call, methods=["GET"]) for path, call in get.items()]
@@ -203,6 +209,15 @@ class _Page:
             raise _NoSuchError("There is no such exposure")
         return record
 
+    def _shown(self, request: Request) -> tuple[Project, ExposureRecord]:
+        """Return the exposure that is asked for, with ``trial`` as it became in the trial."""
+        if "trial" not in request.query_params:
+            return self.project, self._record(request)
+        found = self.trials.record(request.query_params.get("name", ""))
+        if found is None:
+            raise _NoSuchError("There is no such exposure in the trial")
+        return found[0], found[2]
+
     async def exposure(self, request: Request) -> Response:
         """Give all there is to know of an exposure."""
 
@@ -216,7 +231,7 @@ class _Page:
 
         def make() -> bytes | None:
             name = request.query_params.get("picture", "")
-            return exposure.picture(self.project, self._record(request), name)
+            return exposure.picture(*self._shown(request), name)
 
         content = await run_in_threadpool(make)
         if content is None:
@@ -227,7 +242,8 @@ class _Page:
         """Give a figure of an exposure."""
 
         def make() -> bytes | None:
-            return exposure.figure(self._record(request), request.query_params.get("figure", ""))
+            record = self._shown(request)[1]
+            return exposure.figure(record, request.query_params.get("figure", ""))
 
         content = await run_in_threadpool(make)
         if content is None:
@@ -297,6 +313,36 @@ class _Page:
 
         return JSONResponse({"saved": await run_in_threadpool(make)})
 
+    async def trial(self, request: Request) -> Response:
+        """Give how far the trial of settings is, or what came of it."""
+        return JSONResponse(await run_in_threadpool(self.trials.state))
+
+    async def trial_exposure(self, request: Request) -> Response:
+        """Give an exposure of the trial, before and after."""
+
+        def make() -> dict[str, Any]:
+            found = self.trials.record(request.query_params.get("name", ""))
+            if found is None:
+                raise _NoSuchError("There is no such exposure in the trial")
+            trial, old, new = found
+            return {
+                "old": exposure.exposure_detail(self.project, old),
+                "new": exposure.exposure_detail(trial, new),
+            }
+
+        return JSONResponse(await run_in_threadpool(make))
+
+    async def try_settings(self, request: Request) -> Response:
+        """Begin to try settings on a few exposures, beside the session."""
+        asked = await _body(request, TrialIn)
+        await run_in_threadpool(self.trials.start, asked)
+        return JSONResponse({"started": asked.count})
+
+    async def adopt(self, request: Request) -> Response:
+        """Take over the settings that were tried, or say what that makes stale."""
+        asked = await _body(request, AdoptIn)
+        return JSONResponse(await run_in_threadpool(partial(self.trials.adopt, save=asked.save)))
+
     async def classes(self, request: Request) -> Response:
         """Give the sets of class averages that the session has."""
         return JSONResponse(await run_in_threadpool(classes.class_sets, self.project))
@@ -334,13 +380,24 @@ class _Page:
         asked = await _body(request, tools.SettingsIn)
         return JSONResponse(await run_in_threadpool(tools.change, self.project, asked))
 
-    async def report(self, request: Request) -> Response:
-        """Write the report."""
-        return JSONResponse(await run_in_threadpool(tools.write_report, self.project))
-
     async def export(self, request: Request) -> Response:
-        """Write RELION's files."""
-        return JSONResponse(await run_in_threadpool(tools.export_relion_files, self.project))
+        """Write a report or an export."""
+        asked = await _body(request, exports.ExportIn)
+        return JSONResponse(await run_in_threadpool(exports.make, self.project, asked))
+
+    async def downloads(self, request: Request) -> Response:
+        """Give the names of reports and exports that were made."""
+        return JSONResponse(await run_in_threadpool(exports.offered, self.project))
+
+    async def download(self, request: Request) -> Response:
+        """Give one of them."""
+        name = request.query_params.get("file", "")
+        found = await run_in_threadpool(exports.download, self.project, name)
+        if found is None:
+            raise _NoSuchError("There is no such file; make it first")
+        path, kind = found
+        # Saved, not shown: a report's own scripts and styles are not the page's.
+        return FileResponse(path, media_type=kind, filename=name)
 
 
 def _static_files() -> dict[str, bytes]:

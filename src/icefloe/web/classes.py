@@ -17,6 +17,7 @@ from icefloe.errors import IcefloeError, SettingsError
 from icefloe.formats.atomic import output_directory, write_text
 from icefloe.formats.star import read_star
 from icefloe.interop.class_selection import ClassSet, read_class_set, select_classes
+from icefloe.interop.relion_classes import listed_classes
 from icefloe.project import Project
 from icefloe.project.sidecar import plain_json
 
@@ -82,7 +83,14 @@ def _read(root: Path, path: Path, _: int) -> ClassSet:
                 return found
         raise SettingsError(f"The averages of {star.parent.name} are not in this session")
 
-    return read_class_set(path, read_star(path), resolve)
+    inside = root.resolve()
+    blocks = read_star(path)
+    beside = [path.with_name(Path(name).name) for _, name in listed_classes(blocks, path)[:1]]
+    # A link beside the model must not lead elsewhere, nor one in place of its particles.
+    for file in (*beside, path.with_name(path.name.replace("_model.star", "_data.star"))):
+        if not file.resolve().is_relative_to(inside):
+            raise SettingsError(f"{file.name} leads out of this session")
+    return read_class_set(path, blocks, resolve)
 
 
 def class_detail(project: Project, key: str) -> dict[str, Any]:
