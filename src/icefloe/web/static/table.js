@@ -182,6 +182,7 @@ export class Selection {
     this.brushes = new Map();
     this.fails = new Uint8Array(0);
     this.which = new Int8Array(0);
+    this.order = new Int32Array(0);
     this.count = 0;
   }
 
@@ -221,9 +222,14 @@ export class Selection {
         for (let i = 0; i < n; i++) if (!(values[i] >= lo && values[i] <= hi)) mark(i);
       }
     });
-    let count = 0;
-    for (let i = 0; i < n; i++) if (!fails[i]) count++;
-    this.count = count;
+    // All, those that are not selected first.
+    if (this.order.length !== n) this.order = new Int32Array(n);
+    const { order } = this;
+    let others = 0;
+    for (let i = 0; i < n; i++) if (fails[i]) order[others++] = i;
+    let end = others;
+    for (let i = 0; i < n; i++) if (!fails[i]) order[end++] = i;
+    this.count = n - others;
   }
 
   has(i) { return this.fails[i] === 0; }
