@@ -45,11 +45,13 @@ CONTRAST = """
     const own = [...e.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim());
     const field = e.matches("input:not([type=range]):not([type=radio]):not([type=checkbox])");
     const box = e.getBoundingClientRect();
-    if (!(own || field) || !box.width || !box.height || e.closest(":disabled, svg, option")) continue;
+    if (!(own || field) || !box.width || !box.height) continue;
+    if (e.closest(":disabled, svg, option")) continue;
     const ground = groundOf(e), [r, g, b, a = 1] = numbers(getComputedStyle(e).color);
     const [x, y] = [light(over([r, g, b], ground, a)), light(ground)].sort((p, q) => q - p);
     const ratio = (x + 0.05) / (y + 0.05);
-    if (ratio < 4.5) worst.push(`${ratio.toFixed(2)} ${e.tagName} ${(e.innerText || e.value).slice(0, 30)}`);
+    const text = (e.innerText || e.value).slice(0, 30);
+    if (ratio < 4.5) worst.push(`${ratio.toFixed(2)} ${e.tagName} ${text}`);
   }
   return worst;
 })()

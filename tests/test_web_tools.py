@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import fake_session
-from session_tools import PIXEL
+from session_tools import PIXEL, icefloe
 
 pytest.importorskip("starlette", reason="the extra 'web' is not installed")
 pytest.importorskip("httpx", reason="httpx is not installed")
@@ -231,7 +231,9 @@ def test_settings_are_tried_and_taken_over(session: Path, real: TestClient) -> N
     shutil.rmtree(session.with_name("s-trial"))
 
 
-def test_picks_by_hand_are_what_train_reads(session: Path, real: TestClient) -> None:
+def test_picks_by_hand_are_what_train_and_extract_read(
+    session: Path, real: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from icefloe.cli.inputs import expand_micrographs
     from icefloe.cli.train import _with_picks
 
@@ -241,8 +243,61 @@ def test_picks_by_hand_are_what_train_reads(session: Path, real: TestClient) -> 
         tuple(sorted((session / "micrographs").glob("movie_?.mrc"))),
         pixel_size=None, voltage=None, cs=None, amplitude_contrast=None,
     )  # fmt: skip
-    files = tuple((session / "picks" / "by_hand").glob("*.star"))
-    chosen, marks = _with_picks(items, files)
-    assert [item.name for item in chosen] == ["movie_1"]
-    assert marks[0][0].tolist() == y
-    assert marks[0][1].tolist() == x
+    monkeypatch.chdir(session)  # where the page says that the command is to be given
+    for files in ([Path("picks/by_hand/movie_1.star")], [Path("picks/by_hand.star")]):
+        chosen, marks = _with_picks(items, tuple(files))
+        assert [item.name for item in chosen] == ["movie_1"]
+        assert marks[0][0].tolist() == y
+        assert marks[0][1].tolist() == x
+    # Templates of them: particles are cut out where a person put them.
+    assert icefloe("export", "relion", "--project", session) == 0
+    arguments = ["--picks", "picks/by_hand.star", "--box", "64", "--out", "by_hand"]
+    assert icefloe("extract", "relion/micrographs_ctf.star", *arguments) == 0
+    particles = read_star(session / "by_hand" / "particles.star")["particles"]
+    assert np.floor(x).tolist() == particles["rlnCoordinateX"].astype(float).tolist()
+
+
+def test_every_number_of_a_session_has_its_label_unit_and_sentence(real: TestClient) -> None:
+    content = real.get("/api/table").content
+    (size,) = struct.unpack("<I", content[:4])
+    columns = json.loads(content[4 : 4 + size])["columns"]
+    assert len(columns) > 60
+    unexplained = [c["name"] for c in columns if not c["about"] or "Recorded by" in c["about"]]
+    assert unexplained == []
+    units = {c["name"]: c["unit"] for c in columns}
+    for end, unit in (("pixel_size", "Å"), ("_resolution", "Å"), ("angle", "°"), ("voltage", "kV")):
+        assert {units[name] for name in units if name.endswith(end)} == {unit}, end
+
+
+def test_a_part_of_a_micrograph_is_what_the_file_holds(session: Path, real: TestClient) -> None:
+    image, _ = read_mrc(session / "micrographs" / "movie_1.mrc")
+    asked = {"name": "movie_1", "x": 100, "y": 60, "width": 200, "height": 120}
+    content = real.get("/api/crop", params={**asked, "resolution": 0}).content
+    shown = np.asarray(Image.open(io.BytesIO(content))).astype(float)
+    assert shown.shape == (120, 200)
+    part = np.asarray(image, dtype=float)[60:180, 100:300]
+    low, high = np.percentile(part, (0.5, 99.5))
+    np.testing.assert_allclose(shown, 255 * np.clip((part - low) / (high - low), 0, 1), atol=0.6)
+    # With a low-pass of 40 A nothing is left beyond it (pixels of 1.5 A).
+    content = real.get("/api/crop", params={**asked, "resolution": 40}).content
+    power = np.abs(np.fft.rfft2(np.asarray(Image.open(io.BytesIO(content))).astype(float))) ** 2
+    k = np.hypot(np.fft.fftfreq(120)[:, None], np.fft.rfftfreq(200)[None, :]) / PIXEL
+    power[0, 0] = 0
+    assert power[k > 1 / 15].sum() < 0.02 * power.sum()
+    for bad in ({"x": -1}, {"width": 10**7}, {"resolution": "nan"}, {"name": "../x"}, {"y": 9999}):
+        answer = real.get("/api/crop", params={**asked, "resolution": 0, **bad})
+        assert answer.status_code in (404, 422)
+
+
+def test_scores_of_the_session_are_those_of_its_picks(session: Path, real: TestClient) -> None:
+    found = real.get("/api/scores").json()
+    scores = np.concatenate(
+        [
+            real.get("/api/exposure", params={"name": name}).json()["picks"]["score"]
+            for name in ("movie_1", "movie_2")
+        ]
+    )
+    assert found["total"] == len(scores) == sum(found["counts"])
+    middle = 0.5 * (found["score"][49] + found["score"][50])
+    counts = np.reshape(found["counts"], (100, 100)).sum(axis=1)
+    assert abs(int(counts[50:].sum()) - int((scores >= middle).sum())) <= 2

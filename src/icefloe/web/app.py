@@ -22,7 +22,7 @@ from starlette.routing import Route
 from icefloe import __version__
 from icefloe.errors import IcefloeError
 from icefloe.project import ExposureRecord, Project
-from icefloe.web import changes, classes, exports, exposure, tools
+from icefloe.web import changes, classes, crops, exports, exposure, tools
 from icefloe.web.events import Hub
 from icefloe.web.security import Gate, Tokens
 from icefloe.web.trials import AdoptIn, TrialIn, Trials
@@ -90,6 +90,7 @@ class _Page:
         self._poll, self._boot = poll, secrets.token_hex(4)
         self._files, self.trials = _static_files(), Trials(project)
         self._lists_due = False
+        self._scores: tuple[int, dict[str, Any]] | None = None
 
     def routes(self) -> list[Route]:
         """Return all addresses; files of the page by name, never by path."""
@@ -100,6 +101,8 @@ class _Page:
             "/api/exposure": self.exposure,
             "/api/picture": self.picture,
             "/api/figure": self.figure,
+            "/api/crop": self.crop,
+            "/api/scores": self.scores,
             "/api/rules": self.rules,
             "/api/calculator": self.calculator,
             "/api/settings": self.settings,
@@ -249,6 +252,23 @@ class _Page:
         if content is None:
             raise _NoSuchError("There is no such figure")
         return Response(content, media_type="image/svg+xml")
+
+    async def crop(self, request: Request) -> Response:
+        """Give a part of a micrograph."""
+        asked = crops.CropIn.model_validate(dict(request.query_params))
+        record = await run_in_threadpool(partial(self._record, request))
+        content = await run_in_threadpool(crops.crop, self.project, record, asked)
+        if content is None:
+            raise _NoSuchError("There is no such part of a micrograph")
+        return Response(content, media_type="image/png")
+
+    async def scores(self, request: Request) -> Response:
+        """Give how scores and powers of the session's picks are distributed."""
+        version = self.watch.table.version
+        if self._scores is None or self._scores[0] != version:
+            found = await run_in_threadpool(self.watch.scores)
+            self._scores = (version, found)
+        return JSONResponse(self._scores[1])
 
     async def rules(self, request: Request) -> Response:
         """Give the session's rules and the built-in ones."""

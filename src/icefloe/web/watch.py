@@ -24,6 +24,7 @@ from icefloe.errors import IcefloeError
 from icefloe.project import ExposureRecord, Project, load_record
 from icefloe.project.index import Index, open_index
 from icefloe.web.places import read_places
+from icefloe.web.scores import pick_scores
 from icefloe.web.table import Table
 
 __all__ = ["Watch", "current_rules"]
@@ -176,6 +177,10 @@ class Watch:
             return None
         listed = self.project.listed(known.source)
         return load_record(self.project, known.name, listed, without=self._off)
+
+    def scores(self) -> dict[str, Any]:
+        """Return how scores and powers of picks are distributed, see `pick_scores`."""
+        return pick_scores(self.project, self.records(), self._off)
 
     def write_lists(self) -> None:
         """Write the lists of accepted and rejected exposures, as 'icefloe curate' does."""

@@ -44,13 +44,16 @@ export class Calculator extends Component {
 export class Settings extends Component {
   constructor(props) {
     super(props);
-    this.state = { rows: [], changes: {}, answer: null, error: "", filter: "" };
+    // Limits that were found with the sliders of an exposure.
+    const drafts = props.store.drafts || {};
+    props.store.drafts = null;
+    this.state = { rows: [], changes: drafts, answer: null, error: "", filter: "" };
   }
 
-  async componentDidMount() { this.fetch(); }
+  componentDidMount() { this.fetch(this.state.changes); }
 
-  async fetch() {
-    try { this.setState({ rows: await getJson("settings"), changes: {} }); } catch (error) { this.setState({ error: error.message }); }
+  async fetch(changes = {}) {
+    try { this.setState({ rows: await getJson("settings"), changes }); } catch (error) { this.setState({ error: error.message }); }
   }
 
   changes() {
