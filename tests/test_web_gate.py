@@ -60,8 +60,10 @@ def guest(nobody: TestClient) -> TestClient:
 
 
 READ = ("/", "/static/main.js", "/api/session", "/api/table", "/api/events", "/api/rules")
-READ += ("/api/exposure?name=movie_0001", "/api/settings")
-WRITE = ("/api/decisions", "/api/rules", "/api/picks", "/api/settings", "/api/report")
+READ += ("/api/exposure?name=movie_0001", "/api/settings", "/api/downloads", "/api/classes")
+READ += ("/api/download?file=report.html", "/api/trial")
+WRITE = ("/api/decisions", "/api/rules", "/api/picks", "/api/settings", "/api/export")
+WRITE += ("/api/classes/select", "/api/trial", "/api/trial/adopt")
 
 
 @pytest.mark.parametrize("path", READ)
@@ -188,6 +190,37 @@ def test_a_picture_that_is_a_link_to_elsewhere_is_not_sent(
     path.symlink_to(project.root.parent / "secret.png")
     found = owner.get("/api/picture", params={"name": "movie_0002", "picture": "preview"})
     assert found.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "name", ["../secret.png", "icefloe.toml", "", "report/report.html", "/etc"]
+)
+def test_only_known_files_are_offered(owner: TestClient, name: str) -> None:
+    assert owner.get("/api/download", params={"file": name}).status_code == 404
+
+
+def test_a_download_that_is_a_link_to_elsewhere_is_not_sent(
+    owner: TestClient, project: Project
+) -> None:
+    (project.root / "export").mkdir()
+    link = project.root / "export" / "particles.cs"
+    link.symlink_to(project.root.parent / "secret.png")
+    assert owner.get("/api/download", params={"file": "particles.cs"}).status_code == 404
+    assert owner.get("/api/downloads").json() == []
+    link.unlink()
+    link.parent.rmdir()
+
+
+@pytest.mark.parametrize("key", ["../..", "/etc", "reference/..", "", "curation"])
+def test_names_of_classes_that_are_paths_lead_nowhere(
+    owner: TestClient, project: Project, key: str
+) -> None:
+    assert owner.get("/api/classes/set", params={"set": key}).status_code == 422
+    asked = {"set": key, "number": "1"}
+    assert owner.get("/api/classes/picture", params=asked).status_code == 404
+    body = {"set": key, "numbers": [1]}
+    assert owner.post("/api/classes/select", json=body, headers=HERE).status_code == 422
+    assert not (project.picks / "selected_classes").exists()
 
 
 def test_a_body_that_is_too_large_is_refused(owner: TestClient) -> None:

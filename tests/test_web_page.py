@@ -193,12 +193,6 @@ def test_the_calculator_gives_the_box_of_the_command(page: Any) -> None:
     assert page.get("/api/calculator", params={**asked, "defocus": "nan"}).status_code == 422
 
 
-def test_the_report_is_written(page: Any, project: Project) -> None:
-    written = post(page, "report", {})["written"]
-    assert Path(written).read_text().lstrip().lower().startswith("<!doctype html")
-    assert Path(written) == project.root / "report" / "report.html"
-
-
 def events(boot: str, last: str, version: int, later: tuple[int, ...] = ()) -> list[bytes]:
     """Return what a page hears that connects at a version, and later ones after that."""
 

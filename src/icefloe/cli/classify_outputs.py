@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from icefloe.cli.classify_select import check_numbers, write_selected_particles, write_selection
+from icefloe.cli.classify_select import particles_text
 
 if TYPE_CHECKING:
     from icefloe.classes import Classification
@@ -32,6 +32,11 @@ def write_results(
     from icefloe.formats.mrc import write_mrc
     from icefloe.formats.star import write_star
     from icefloe.fourier import resize
+    from icefloe.interop.class_selection import (
+        check_numbers,
+        write_selected_particles,
+        write_selection,
+    )
     from icefloe.interop.relion_classes import classes_data_star, classes_model_star
 
     chosen = list(wanted) if wanted is not None else select_templates(result, threshold=threshold)
@@ -51,7 +56,7 @@ def write_results(
     good = chosen if wanted is not None else sorted(
         {*chosen, *(k for k, r in enumerate(result.ranks) if r.score >= threshold)}
     )  # fmt: skip
-    particles = write_selected_particles(out, data, good)
+    particles = particles_text(write_selected_particles(out, data, good), out)
     write_sheet(out / "classes.png", result, chosen)
     return "\n".join((*_table(result, chosen), f"{len(chosen)} templates in "
                       f"{out / 'templates.mrcs'}; {particles}"))  # fmt: skip

@@ -30,7 +30,12 @@ __all__ = ["command"]
     help="Port to listen on; 0 takes a free one.",
 )
 @click.option("--open", "open_page", is_flag=True, help="Open the page in the browser.")
-def command(project: Path, port: int, open_page: bool) -> None:
+@click.option(
+    "--new-keys",
+    is_flag=True,
+    help="Make new addresses; otherwise those of the last day go on working after a restart.",
+)
+def command(project: Path, port: int, open_page: bool, new_keys: bool) -> None:
     """Serve the page until interrupted."""
     from icefloe.errors import IcefloeError
     from icefloe.project import Project
@@ -55,4 +60,4 @@ def command(project: Path, port: int, open_page: bool) -> None:
 
             webbrowser.open(owner)
 
-    serve(session, port, started)
+    serve(session, port, started, new_keys=new_keys)

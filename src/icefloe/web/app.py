@@ -16,15 +16,16 @@ from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from icefloe import __version__
 from icefloe.errors import IcefloeError
 from icefloe.project import ExposureRecord, Project
-from icefloe.web import changes, exposure, tools
+from icefloe.web import changes, classes, crops, exports, exposure, tools
 from icefloe.web.events import Hub
 from icefloe.web.security import Gate, Tokens
+from icefloe.web.trials import AdoptIn, TrialIn, Trials
 from icefloe.web.watch import Watch, current_rules
 
 __all__ = ["create_app"]
@@ -69,7 +70,7 @@ def create_app(
         What keeps the table up to date; made here if left out.
     """
     page = _Page(project, poll, watch or Watch(project))
-    return Starlette(
+    app = Starlette(
         routes=page.routes(),
         middleware=[Middleware(partial(Gate, tokens=tokens, cookie=cookie))],
         lifespan=page.lifespan,
@@ -79,14 +80,17 @@ def create_app(
             IcefloeError: _refused,
         },
     )
+    app.state.close = page.hub.close  # ends all streams
+    return app
 
 
 class _Page:
     def __init__(self, project: Project, poll: float, watch: Watch) -> None:
         self.project, self.watch, self.hub = project, watch, Hub()
         self._poll, self._boot = poll, secrets.token_hex(4)
-        self._files = _static_files()
+        self._files, self.trials = _static_files(), Trials(project)
         self._lists_due = False
+        self._scores: tuple[int, dict[str, Any]] | None = None
 
     def routes(self) -> list[Route]:
         """Return all addresses; files of the page by name, never by path."""
@@ -97,9 +101,18 @@ class _Page:
             "/api/exposure": self.exposure,
             "/api/picture": self.picture,
             "/api/figure": self.figure,
+            "/api/crop": self.crop,
+            "/api/scores": self.scores,
             "/api/rules": self.rules,
             "/api/calculator": self.calculator,
             "/api/settings": self.settings,
+            "/api/downloads": self.downloads,
+            "/api/download": self.download,
+            "/api/trial": self.trial,
+            "/api/trial/exposure": self.trial_exposure,
+            "/api/classes": self.classes,
+            "/api/classes/set": self.class_set,
+            "/api/classes/picture": self.class_picture,
         }
         post: dict[str, Handler] = {
             "/api/decisions": self.decide,
@@ -107,8 +120,10 @@ class _Page:
             "/api/rules": self.save_rules,
             "/api/picks": self.save_picks,
             "/api/settings": self.save_settings,
-            "/api/report": self.report,
             "/api/export": self.export,
+            "/api/trial": self.try_settings,
+            "/api/trial/adopt": self.adopt,
+            "/api/classes/select": self.select_classes,
         }
         made = [Route(path, call, methods=["GET"]) for path, call in get.items()]
         made += [Route(path, call, methods=["POST"]) for path, call in post.items()]
@@ -150,7 +165,8 @@ class _Page:
             await self.hub.publish(self.watch.table.version, live=self._live())
 
     def _live(self) -> dict[str, Any]:
-        return tools.live_facts(self.project)
+        found = tools.live_facts(self.project)
+        return {**found, **self.watch.pace()} if found["running"] else found
 
     async def static(self, request: Request) -> Response:
         """Give a file of the page."""
@@ -196,6 +212,15 @@ class _Page:
             raise _NoSuchError("There is no such exposure")
         return record
 
+    def _shown(self, request: Request) -> tuple[Project, ExposureRecord]:
+        """Return the exposure that is asked for, with ``trial`` as it became in the trial."""
+        if "trial" not in request.query_params:
+            return self.project, self._record(request)
+        found = self.trials.record(request.query_params.get("name", ""))
+        if found is None:
+            raise _NoSuchError("There is no such exposure in the trial")
+        return found[0], found[2]
+
     async def exposure(self, request: Request) -> Response:
         """Give all there is to know of an exposure."""
 
@@ -209,7 +234,7 @@ class _Page:
 
         def make() -> bytes | None:
             name = request.query_params.get("picture", "")
-            return exposure.picture(self.project, self._record(request), name)
+            return exposure.picture(*self._shown(request), name)
 
         content = await run_in_threadpool(make)
         if content is None:
@@ -220,12 +245,30 @@ class _Page:
         """Give a figure of an exposure."""
 
         def make() -> bytes | None:
-            return exposure.figure(self._record(request), request.query_params.get("figure", ""))
+            record = self._shown(request)[1]
+            return exposure.figure(record, request.query_params.get("figure", ""))
 
         content = await run_in_threadpool(make)
         if content is None:
             raise _NoSuchError("There is no such figure")
         return Response(content, media_type="image/svg+xml")
+
+    async def crop(self, request: Request) -> Response:
+        """Give a part of a micrograph."""
+        asked = crops.CropIn.model_validate(dict(request.query_params))
+        record = await run_in_threadpool(partial(self._record, request))
+        content = await run_in_threadpool(crops.crop, self.project, record, asked)
+        if content is None:
+            raise _NoSuchError("There is no such part of a micrograph")
+        return Response(content, media_type="image/png")
+
+    async def scores(self, request: Request) -> Response:
+        """Give how scores and powers of the session's picks are distributed."""
+        version = self.watch.table.version
+        if self._scores is None or self._scores[0] != version:
+            found = await run_in_threadpool(self.watch.scores)
+            self._scores = (version, found)
+        return JSONResponse(self._scores[1])
 
     async def rules(self, request: Request) -> Response:
         """Give the session's rules and the built-in ones."""
@@ -290,6 +333,59 @@ class _Page:
 
         return JSONResponse({"saved": await run_in_threadpool(make)})
 
+    async def trial(self, request: Request) -> Response:
+        """Give how far the trial of settings is, or what came of it."""
+        return JSONResponse(await run_in_threadpool(self.trials.state))
+
+    async def trial_exposure(self, request: Request) -> Response:
+        """Give an exposure of the trial, before and after."""
+
+        def make() -> dict[str, Any]:
+            found = self.trials.record(request.query_params.get("name", ""))
+            if found is None:
+                raise _NoSuchError("There is no such exposure in the trial")
+            trial, old, new = found
+            return {
+                "old": exposure.exposure_detail(self.project, old),
+                "new": exposure.exposure_detail(trial, new),
+            }
+
+        return JSONResponse(await run_in_threadpool(make))
+
+    async def try_settings(self, request: Request) -> Response:
+        """Begin to try settings on a few exposures, beside the session."""
+        asked = await _body(request, TrialIn)
+        await run_in_threadpool(self.trials.start, asked)
+        return JSONResponse({"started": asked.count})
+
+    async def adopt(self, request: Request) -> Response:
+        """Take over the settings that were tried, or say what that makes stale."""
+        asked = await _body(request, AdoptIn)
+        return JSONResponse(await run_in_threadpool(partial(self.trials.adopt, save=asked.save)))
+
+    async def classes(self, request: Request) -> Response:
+        """Give the sets of class averages that the session has."""
+        return JSONResponse(await run_in_threadpool(classes.class_sets, self.project))
+
+    async def class_set(self, request: Request) -> Response:
+        """Give the numbers of a set's classes."""
+        key = request.query_params.get("set", "")
+        return JSONResponse(await run_in_threadpool(classes.class_detail, self.project, key))
+
+    async def class_picture(self, request: Request) -> Response:
+        """Give a class average."""
+        key = request.query_params.get("set", "")
+        number = _whole(request.query_params.get("number", ""))
+        content = await run_in_threadpool(classes.class_picture, self.project, key, number)
+        if content is None:
+            raise _NoSuchError("There is no such class")
+        return Response(content, media_type="image/png", headers={"cache-control": "no-cache"})
+
+    async def select_classes(self, request: Request) -> Response:
+        """Save chosen classes as templates."""
+        asked = await _body(request, classes.ClassesIn)
+        return JSONResponse(await run_in_threadpool(classes.save_selection, self.project, asked))
+
     async def calculator(self, request: Request) -> Response:
         """Work out box size, delocalisation and a CTF curve."""
         asked = tools.CalculatorIn.model_validate(dict(request.query_params))
@@ -304,13 +400,24 @@ class _Page:
         asked = await _body(request, tools.SettingsIn)
         return JSONResponse(await run_in_threadpool(tools.change, self.project, asked))
 
-    async def report(self, request: Request) -> Response:
-        """Write the report."""
-        return JSONResponse(await run_in_threadpool(tools.write_report, self.project))
-
     async def export(self, request: Request) -> Response:
-        """Write RELION's files."""
-        return JSONResponse(await run_in_threadpool(tools.export_relion_files, self.project))
+        """Write a report or an export."""
+        asked = await _body(request, exports.ExportIn)
+        return JSONResponse(await run_in_threadpool(exports.make, self.project, asked))
+
+    async def downloads(self, request: Request) -> Response:
+        """Give the names of reports and exports that were made."""
+        return JSONResponse(await run_in_threadpool(exports.offered, self.project))
+
+    async def download(self, request: Request) -> Response:
+        """Give one of them."""
+        name = request.query_params.get("file", "")
+        found = await run_in_threadpool(exports.download, self.project, name)
+        if found is None:
+            raise _NoSuchError("There is no such file; make it first")
+        path, kind = found
+        # Saved, not shown: a report's own scripts and styles are not the page's.
+        return FileResponse(path, media_type=kind, filename=name)
 
 
 def _static_files() -> dict[str, bytes]:

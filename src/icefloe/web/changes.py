@@ -15,6 +15,7 @@ from icefloe.errors import SettingsError
 from icefloe.formats.atomic import output_directory
 from icefloe.formats.coordinates import Coordinates, write_coordinates
 from icefloe.project import ExposureRecord, Project
+from icefloe.project.layout import natural_key
 from icefloe.web.exposure import hand_picks_path
 
 __all__ = ["DecisionsIn", "HandPicksIn", "RuleIn", "RulesIn", "decide", "parse_rules"]
@@ -144,4 +145,18 @@ def save_picks(project: Project, record: ExposureRecord, asked: HandPicksIn) -> 
     path = hand_picks_path(project, record.name)
     output_directory(path.parent)
     write_coordinates(path, Coordinates(y, x))
+    _write_list(project)
     return len(x)
+
+
+def _write_list(project: Project) -> None:
+    """Write the list of all picks by hand, as RELION has it: what other commands take."""
+    from icefloe.formats.star import write_star
+    from icefloe.interop.relion_picks import coordinate_files
+
+    folder = hand_picks_path(project, "").parent
+    rows = [
+        (f"micrographs/{path.stem}.mrc", project.listed(path))
+        for path in sorted(folder.glob("*.star"), key=lambda path: natural_key(path.stem))
+    ]
+    write_star(project.picks / "by_hand.star", coordinate_files(rows))

@@ -15,18 +15,18 @@ from icefloe.project.sidecar import plain_json
 from icefloe.report.summary import micrograph_geometry, reliable_numbers
 from icefloe.web.numbers import describe
 
-__all__ = ["FIGURES", "PICTURES", "exposure_detail", "figure", "hand_picks_path", "picture"]
+__all__ = ["FIGURES", "PICTURES", "exposure_detail", "figure", "hand_picks_path"]
+__all__ += ["micrograph_file", "picture", "png"]
 
-_LARGE = 1536  # pixels along the longer side of a picture that is made to zoom into
 _THUMBNAIL = 160
 # What may be asked for, and the file beside the exposure's sidecars: never a path from outside.
-_LARGE_NAME = "large"
+_MASK = "mask"
 PICTURES = {
     "preview": "micrograph.png",
     "thumbnail": "micrograph.png",
     "spectrum": "ctf.png",
     "frames": "motion.png",
-    _LARGE_NAME: "",  # made from the micrograph itself
+    _MASK: "",  # made from the mask itself
 }
 
 
@@ -43,7 +43,7 @@ def exposure_detail(project: Project, record: ExposureRecord) -> dict[str, Any]:
     numbers = reliable_numbers(record)
     shape, pixel_size = micrograph_geometry(record)
     picks = numbers.get("pick", {})
-    keys = ("x", "y", "score", "diameter")
+    keys = ("x", "y", "score", "diameter", "power")
     flags = {stage: list(found) for stage, found in record.flags.items() if found}
     failure = record.failure
     detail = {
@@ -59,6 +59,8 @@ def exposure_detail(project: Project, record: ExposureRecord) -> dict[str, Any]:
         "pixel_size": pixel_size,
         "picks": {key: picks.get(key) or [] for key in keys},
         "threshold": picks.get("threshold"),
+        "method": "blob" if picks.get("shape_found") != "template" else "template",
+        "zoom": micrograph_file(project, record) is not None,
         "numbers": _rows(record),
         "figures": [name for name in FIGURES if _draw(name, numbers) is not None],
         "pictures": [name for name in PICTURES if _file(project, record, name) is not None],
@@ -93,14 +95,14 @@ def picture(project: Project, record: ExposureRecord, name: str) -> bytes | None
     record
         The exposure.
     name
-        A key of `PICTURES`. ``large`` is made from the micrograph now, which takes a second.
+        A key of `PICTURES`.
     """
     path = _file(project, record, name)
     if path is None:
         return None
     try:
-        if name == _LARGE_NAME:
-            return _large(path, record)
+        if name == _MASK:
+            return _mask(path)
         if name == "thumbnail":
             return _thumbnail(path)
         return path.read_bytes()
@@ -112,10 +114,20 @@ def _file(project: Project, record: ExposureRecord, name: str) -> Path | None:
     if name not in PICTURES:
         return None
     root = project.root.resolve()
-    if name != _LARGE_NAME:
-        path = project.exposures / record.name / PICTURES[name]
-        # A link, or a name in a list that someone wrote by hand, must not lead elsewhere.
-        return path if path.is_file() and path.resolve().is_relative_to(root) else None
+    if name == _MASK:
+        # A person's own mask counts before the one that was found.
+        own = project.masks / f"{record.name}_mask.mrc"
+        found = own if own.is_file() else record.file("pick", "mask")
+        inside = found is not None and found.is_file() and found.resolve().is_relative_to(root)
+        return found if inside else None
+    path = project.exposures / record.name / PICTURES[name]
+    # A link, or a name in a list that someone wrote by hand, must not lead elsewhere.
+    return path if path.is_file() and path.resolve().is_relative_to(root) else None
+
+
+def micrograph_file(project: Project, record: ExposureRecord) -> Path | None:
+    """Return the micrograph that was made, or else given; None if there is none to be read."""
+    root = project.root.resolve()
     made, given = record.file("motion", "micrograph"), record.file("import", "micrograph")
     if made is not None and made.suffix.lower() == ".mrc" and made.resolve().is_relative_to(root):
         return made
@@ -124,13 +136,15 @@ def _file(project: Project, record: ExposureRecord, name: str) -> Path | None:
     return given if given is not None and is_link and given.suffix.lower() == ".mrc" else None
 
 
-def _large(path: Path, record: ExposureRecord) -> bytes:
-    from icefloe.engine.preview import micrograph_preview
+def _mask(path: Path) -> bytes:
+    """Return a mask as a picture to lay over the micrograph: red where nothing is picked."""
     from icefloe.formats.mrc import read_mrc
 
-    image = np.asarray(read_mrc(path)[0], dtype=np.float32)
-    _, pixel_size = micrograph_geometry(record)
-    return _png(micrograph_preview(image, pixel_size or 1.0, _LARGE))
+    mask = read_mrc(path)[0]
+    covered = (np.asarray(mask).reshape(mask.shape[-2:]) > 0.5).astype(np.uint8)
+    picture = np.zeros((*covered.shape, 4), dtype=np.uint8)
+    picture[..., 0], picture[..., 1], picture[..., 3] = 255, 60, 100 * covered
+    return png(picture)
 
 
 def _thumbnail(path: Path) -> bytes:
@@ -139,10 +153,11 @@ def _thumbnail(path: Path) -> bytes:
     with Image.open(path) as source:
         small = source.convert("L")
     small.thumbnail((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BILINEAR)
-    return _png(np.asarray(small))
+    return png(np.asarray(small))
 
 
-def _png(image: Any) -> bytes:
+def png(image: Any) -> bytes:
+    """Return an 8-bit image as PNG, made fast rather than small."""
     from PIL import Image
 
     out = io.BytesIO()
@@ -156,6 +171,7 @@ FIGURES: dict[str, tuple[str, str]] = {
     "spectrum_curves": ("ctf", "curves"),
     "defocus_score": ("ctf", "view"),
     "ice_ring": ("ctf", "view"),
+    "defocus_surface": ("ctf", "local"),
     "frame_track": ("motion", "global_shifts"),
     "patch_tracks": ("motion", "patch_shifts"),
     "ring_curves": ("motion", "view"),
@@ -176,6 +192,8 @@ def _draw(name: str, numbers: Numbers) -> Callable[[], bytes] | None:
     found = numbers.get(stage, {})
     if not found.get(key):
         return None
+    if name == "defocus_surface":
+        return _draw_surface(found)
 
     def draw() -> bytes:
         from icefloe.report import figures
@@ -189,6 +207,13 @@ def _draw(name: str, numbers: Numbers) -> Callable[[], bytes] | None:
         return made
 
     return draw
+
+
+def _draw_surface(ctf: Mapping[str, Any]) -> Callable[[], bytes] | None:
+    from icefloe.report import figures
+
+    grid, note = figures.recorded_surface(ctf)
+    return None if grid is None else lambda: figures.defocus_surface(grid, note=note)
 
 
 def hand_picks_path(project: Project, name: str) -> Path:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from icefloe.web.number_texts import TEXTS
+
 __all__ = ["NumberText", "describe"]
 
 
@@ -59,7 +61,7 @@ _KNOWN: dict[str, NumberText] = {
         "CTF fit score", "", "Correlation of spectrum and fit; larger is better."
     ),
     "ctf.ice_ring": NumberText(
-        "Ice ring found", "", "1 where the spectrum has a ring of ice, else 0."
+        "Ice ring, RELION's way", "", "Power at the ring of ice relative to that beside it."
     ),
     "ctf.cs": NumberText("Spherical aberration", "mm", "Of the objective lens."),
     "motion.n_defects": NumberText(
@@ -183,6 +185,8 @@ def describe(name: str) -> NumberText:
     known = _KNOWN.get(name)
     if known is not None:
         return known
+    if name in TEXTS:
+        return NumberText(*TEXTS[name])
     stage, _, key = name.partition(".")
     unit = next((unit for end, unit in _UNITS if key.endswith(end)), "")
     label = key.replace("_", " ").replace(".", ", ").capitalize()

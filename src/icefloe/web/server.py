@@ -8,14 +8,20 @@ from collections.abc import Callable
 from icefloe.errors import OutputError
 from icefloe.project import Project
 from icefloe.web.app import create_app
-from icefloe.web.security import Tokens
+from icefloe.web.keys import session_tokens
 
 __all__ = ["serve"]
 
 _HOST = "127.0.0.1"  # never another: what is sent is not encrypted
 
 
-def serve(project: Project, port: int, started: Callable[[str, str], None]) -> None:
+def serve(
+    project: Project,
+    port: int,
+    started: Callable[[str, str], None],
+    *,
+    new_keys: bool = False,
+) -> None:
     """Serve a session's page until the process is interrupted.
 
     Parameters
@@ -26,6 +32,8 @@ def serve(project: Project, port: int, started: Callable[[str, str], None]) -> N
         To listen on; 0 takes a free one.
     started
         Is given the owner's and the guest's address before the first request is answered.
+    new_keys
+        Make new keys even if the last start was not long ago; see `session_tokens`.
 
     Raises
     ------
@@ -33,6 +41,12 @@ def serve(project: Project, port: int, started: Callable[[str, str], None]) -> N
         The port is taken.
     """
     import uvicorn
+
+    class Server(uvicorn.Server):
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            # Pages that listen would keep it from ending.
+            await app.state.close()
+            await super().shutdown(sockets)
 
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -46,7 +60,7 @@ def serve(project: Project, port: int, started: Callable[[str, str], None]) -> N
         ) from error
     with listener:
         port = listener.getsockname()[1]
-        tokens = Tokens()
+        tokens = session_tokens(project, new=new_keys)
         app = create_app(project, tokens, cookie=f"icefloe-{port}")
         base = f"http://{_HOST}:{port}/?token="
         started(base + tokens.owner, base + tokens.guest)
@@ -58,4 +72,4 @@ def serve(project: Project, port: int, started: Callable[[str, str], None]) -> N
             timeout_graceful_shutdown=2,
             h11_max_incomplete_event_size=1 << 15,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])

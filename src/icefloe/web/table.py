@@ -14,6 +14,7 @@ from icefloe._types import FloatArray
 from icefloe.curation.measures import number_names, values_of
 from icefloe.project import ExposureRecord
 from icefloe.web.numbers import describe
+from icefloe.web.places import PLACE
 
 __all__ = ["STATES", "VERDICTS", "Table", "pack"]
 
@@ -40,6 +41,8 @@ class Table:
         Names of the numbers, in the order in which they were first met.
     rows
         By name, float32 values of the columns that were known when the exposure changed.
+    places
+        By name, where the exposure was taken: the values of `PLACE`.
     """
 
     records: dict[str, ExposureRecord] = field(default_factory=dict)
@@ -48,6 +51,7 @@ class Table:
     version: int = 0
     columns: dict[str, int] = field(default_factory=dict)
     rows: dict[str, FloatArray] = field(default_factory=dict)
+    places: dict[str, tuple[float, float, float, float]] = field(default_factory=dict)
 
     def update(
         self,
@@ -133,8 +137,13 @@ class Table:
             "verdict": [VERDICTS.index(state) for state, _ in verdicts],
             "by": [BY.index(by) for _, by in verdicts],
         }
-        head["extra"] = list(extra)
         arrays: list[FloatArray] = [np.asarray(values) for values in extra.values()]
+        head["extra"] = list(extra)
+        if self.places:
+            unknown = (np.nan,) * len(PLACE)
+            places = np.array([self.places.get(name, unknown) for name in names])
+            arrays += list(places.reshape(-1, len(PLACE)).T)
+            head["extra"] += PLACE
         arrays += [matrix[self.columns[name]] for name in columns]
         return pack(head, arrays)
 

@@ -1,4 +1,4 @@
-"""What the page's panels do beside looking: live facts, calculator, settings, report, export."""
+"""What the page's panels do beside looking: live facts, calculator, settings."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from icefloe.project.live_state import read_state
 from icefloe.project.lock import is_locked
 from icefloe.project.sidecar import plain_json
 
-__all__ = ["CalculatorIn", "SettingsIn", "calculate", "change", "export_relion_files"]
-__all__ += ["live_facts", "settings_list", "write_report"]
+__all__ = ["CalculatorIn", "SettingsIn", "calculate", "change", "live_facts"]
+__all__ += ["settings_list"]
 
 _POINTS = 512
 
@@ -144,34 +144,3 @@ def change(project: Project, asked: SettingsIn) -> dict[str, Any]:
     if asked.save:
         change_settings(project, session.settings, nested)
     return {"stale": stale, "saved": asked.save}
-
-
-def write_report(project: Project) -> dict[str, Any]:
-    """Write the report into the session, as 'icefloe report' does."""
-    from icefloe.formats.atomic import output_directory, write_bytes
-    from icefloe.report import build_report
-
-    target = output_directory(project.root / "report") / "report.html"
-    content = build_report(project).encode()
-    write_bytes(target, content)
-    return {"written": str(target), "megabytes": round(len(content) / 1e6, 1)}
-
-
-def export_relion_files(project: Project) -> dict[str, Any]:
-    """Write RELION's STAR files into the session, as 'icefloe export relion' does."""
-    from icefloe.engine import Session
-    from icefloe.interop.relion_project import export_relion
-    from icefloe.project.acquisition import record_acquisition
-
-    session = Session.open(project.root)
-    sources = project.read_registry()
-    for name, listed in sources.items():
-        record_acquisition(project, name, project.locate(listed))
-    written = export_relion(
-        project,
-        session.settings.data.model_dump(mode="json"),
-        absolute=False,
-        data_of=lambda name: session.view(name, sources[name]).facts(),
-    )
-    files = {str(path): rows for path, rows in written.files.items()}
-    return {"files": files, "notes": list(written.notes)}

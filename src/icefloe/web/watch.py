@@ -23,6 +23,8 @@ from icefloe.curation.store import figures_only, rules_path
 from icefloe.errors import IcefloeError
 from icefloe.project import ExposureRecord, Project, load_record
 from icefloe.project.index import Index, open_index
+from icefloe.web.places import read_places
+from icefloe.web.scores import pick_scores
 from icefloe.web.table import Table
 
 __all__ = ["Watch", "current_rules"]
@@ -66,6 +68,7 @@ class Watch:
         self._stamp: tuple[Any, ...] = ()
         self._off: tuple[str, ...] = ()
         self._read: tuple[tuple[int, ...] | None, tuple[str, ...]] = (None, ())
+        self._finished: list[float] = []
 
     def poll(self) -> bool:
         """Look at the files; return whether anything changed. One thread at a time does."""
@@ -95,10 +98,13 @@ class Watch:
         fresh = {name: record for name, record in fresh.items() if name in signatures}
         gone = len(signatures) != len(self.table.records) or bool(fresh)
         self._signatures, self._off = signatures, off
+        self._finished = _last_written(signatures)
         order = list(signatures)
         records = {name: fresh.get(name) or self.table.records[name] for name in order}
         verdicts = self._verdicts(records, changed=gone)
+        places = read_places(self.project, fresh)
         with self.lock:
+            self.table.places.update(places)
             return self.table.update(fresh, order, verdicts)
 
     def _reread(
@@ -140,6 +146,21 @@ class Watch:
                 found[name] = (state, "person")
         return found
 
+    def pace(self) -> dict[str, float | None]:
+        """Return how fast exposures are done, an hour, and for how many seconds they last.
+
+        The pace is that of the last ones; None where it cannot be told.
+        """
+        last = self._finished
+        span = last[-1] - last[0] if len(last) > 2 else 0.0
+        if span <= 0:
+            return {"per_hour": None, "seconds_left": None}
+        with self.lock:
+            states = [record.state for record in self.table.records.values()]
+        rate = (len(last) - 1) / span
+        waiting = sum(state in ("waiting", "stale") for state in states)
+        return {"per_hour": round(3600 * rate, 1), "seconds_left": round(waiting / rate)}
+
     def records(self) -> list[ExposureRecord]:
         """Return the exposures' records without lists, in order."""
         with self.lock:
@@ -156,6 +177,10 @@ class Watch:
             return None
         listed = self.project.listed(known.source)
         return load_record(self.project, known.name, listed, without=self._off)
+
+    def scores(self) -> dict[str, Any]:
+        """Return how scores and powers of picks are distributed, see `pick_scores`."""
+        return pick_scores(self.project, self.records(), self._off)
 
     def write_lists(self) -> None:
         """Write the lists of accepted and rejected exposures, as 'icefloe curate' does."""
@@ -178,6 +203,16 @@ def _signatures(index: Index) -> tuple[dict[str, Signature], dict[str, str]]:
         found[name] = ((source,), *sorted(stages.get(name, ())))
         sources[name] = source
     return found, sources
+
+
+def _last_written(signatures: Mapping[str, Signature], count: int = 24) -> list[float]:
+    """Return when the exposures that were worked on last were, seconds, in order."""
+    times = []
+    for _, *stages in signatures.values():
+        written = [stage[2] for stage in stages if stage[2]]  # mtime_ns
+        if written:
+            times.append(max(written) / 1e9)
+    return sorted(times)[-count:]
 
 
 def _stamp(path: Path) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 // The page: which view is shown, keys, theme.
 
 import { Component, html, render } from "./vendor/htm-preact.js";
+import { Classes } from "./classes.js";
 import { Exposure } from "./exposure.js";
 import { readColours } from "./plots.js";
 import { Rules } from "./rules.js";
@@ -52,7 +53,7 @@ class App extends Component {
     const { session, view } = store;
     const tab = (name, text) => html`<button role="tab" aria-selected=${view === name ? "true" : "false"} onClick=${() => store.show(name)}>${text}</button>`;
     return html`<header><h1>Icefloe <span>${session.name}</span></h1>
-        <div role="tablist" aria-label="Views">${tab("session", "Session")}${tab("settings", "Settings")}${tab("tools", "Calculator, report, export")}</div>
+        <div role="tablist" aria-label="Views">${tab("session", "Session")}${tab("classes", "Classes")}${tab("settings", "Settings")}${tab("tools", "Calculator, report, export")}</div>
         <span class="soft">${store.guest ? "looking only" : ""}</span>
         <span class="link-state ${store.connected ? "on" : "off"}">${store.connected ? "live" : "connecting …"}</span>
         <button onClick=${() => this.theme()}>Light / dark</button></header>
@@ -64,6 +65,7 @@ class App extends Component {
         <h2>Exposures</h2><p class="about">Keys: j or → next, k or ← previous, Enter open, a accept, r reject, u undo.</p>
         <${Gallery} store=${store} /></main></div>
       ${view === "exposure" && html`<${Exposure} store=${store} name=${store.current} />`}
+      ${view === "classes" && html`<main><${Classes} store=${store} /></main>`}
       ${view === "settings" && html`<main><${Settings} store=${store} /></main>`}
       ${view === "tools" && html`<main><${Output} store=${store} /><${Calculator} store=${store} /></main>`}`;
   }

@@ -23,7 +23,7 @@ export function number(value) {
   return String(Number(value.toPrecision(4)));
 }
 
-function prepare(canvas) {
+export function prepare(canvas) {
   const ratio = Math.min(2, window.devicePixelRatio || 1);
   const width = Math.max(40, canvas.clientWidth), height = Math.max(20, canvas.clientHeight);
   if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
@@ -40,7 +40,7 @@ function prepare(canvas) {
 export const MARGIN = { left: 6, right: 6, top: 4, bottom: 16 };
 export const SIDE = { left: 46, right: 8, top: 6, bottom: 18 };
 
-function brushBox(ctx, x0, x1, y0, y1) {
+export function brushBox(ctx, x0, x1, y0, y1) {
   ctx.fillStyle = colours.brush;
   ctx.globalAlpha = 0.22;
   ctx.fillRect(x0, y0, x1 - x0, y1 - y0);
@@ -76,6 +76,28 @@ export function drawHistogram(canvas, range, counts, brush) {
   }
 }
 
+// Where each point lies in the picture of a plot: found once, as brushes change colours only.
+const places = new WeakMap();
+
+function placed(canvas, ctx, xs, xRange, ys, yRange, w, h, size) {
+  const key = [xs, ys, xRange.lo, xRange.hi, yRange.lo, yRange.hi, w, h, size];
+  const known = places.get(canvas);
+  if (known && key.every((v, k) => v === known.key[k])) return known;
+  const fx = (w - size) / (xRange.hi - xRange.lo || 1), fy = (h - size) / (yRange.hi - yRange.lo || 1);
+  const at = new Int32Array(ys.length).fill(-1);
+  for (let i = 0; i < ys.length; i++) {
+    const y = ys[i], x = xs ? xs[i] : i;
+    if (y !== y || x !== x) continue;
+    const px = Math.min(w - size, Math.max(0, Math.round((x - xRange.lo) * fx)));
+    const py = h - size - Math.min(h - size, Math.max(0, Math.round((y - yRange.lo) * fy)));
+    at[i] = py * w + px;
+  }
+  const image = ctx.createImageData(w, h);
+  const made = { key, at, image, pixels: new Uint32Array(image.data.buffer) };
+  places.set(canvas, made);
+  return made;
+}
+
 // Points of two numbers against each other, or of one in the order of the exposures (xs null).
 export function drawPoints(canvas, xs, xRange, ys, yRange, selection, verdict, brush, labels) {
   const { ctx, width, height, ratio } = prepare(canvas);
@@ -83,26 +105,22 @@ export function drawPoints(canvas, xs, xRange, ys, yRange, selection, verdict, b
   const left = Math.round(m.left * ratio), top = Math.round(m.top * ratio);
   const w = Math.max(1, Math.round((width - m.left - m.right) * ratio));
   const h = Math.max(1, Math.round((height - m.top - m.bottom) * ratio));
-  const image = ctx.createImageData(w, h);
-  const pixels = new Uint32Array(image.data.buffer);
   const n = ys.length;
   const size = Math.max(1, Math.round((n > 20000 ? 1 : n > 1000 ? 2 : 4) * ratio));
-  const fx = (w - size) / (xRange.hi - xRange.lo || 1), fy = (h - size) / (yRange.hi - yRange.lo || 1);
-  const fails = selection.fails;
+  const { image, pixels, at } = placed(canvas, ctx, xs, xRange, ys, yRange, w, h, size);
+  pixels.fill(0);
   const { allPixel, chosenPixel, rejectedPixel } = colours;
+  const { order, count } = selection;
   // Those that are not selected first, so that the others lie on top.
-  for (let pass = 0; pass < 2; pass++) {
-    for (let i = 0; i < n; i++) {
-      if ((fails[i] === 0) !== (pass === 1)) continue;
-      const y = ys[i], x = xs ? xs[i] : i;
-      if (y !== y || x !== x) continue;
-      const px = Math.min(w - size, Math.max(0, Math.round((x - xRange.lo) * fx)));
-      const py = h - size - Math.min(h - size, Math.max(0, Math.round((y - yRange.lo) * fy)));
-      const colour = pass === 0 ? allPixel : verdict[i] === 1 ? rejectedPixel : chosenPixel;
-      for (let dy = 0; dy < size; dy++) {
-        const row = (py + dy) * w + px;
-        for (let dx = 0; dx < size; dx++) pixels[row + dx] = colour;
-      }
+  const others = n - count;
+  for (let j = 0; j < n; j++) {
+    const i = order[j], place = at[i];
+    if (place < 0) continue;
+    const colour = j < others ? allPixel : verdict[i] === 1 ? rejectedPixel : chosenPixel;
+    if (size === 1) { pixels[place] = colour; continue; }
+    for (let dy = 0; dy < size; dy++) {
+      const row = place + dy * w;
+      for (let dx = 0; dx < size; dx++) pixels[row + dx] = colour;
     }
   }
   ctx.putImageData(image, left, top);
@@ -144,7 +162,7 @@ export function onDrag(canvas, margin, report) {
   const send = (event) => {
     const to = at(event);
     const wide = Math.abs(to.x - from.x) > 0.01 || Math.abs(to.y - from.y) > 0.02;
-    report(wide ? { x0: Math.min(from.x, to.x), x1: Math.max(from.x, to.x), y0: Math.min(from.y, to.y), y1: Math.max(from.y, to.y) } : null);
+    report(wide ? { x0: Math.min(from.x, to.x), x1: Math.max(from.x, to.x), y0: Math.min(from.y, to.y), y1: Math.max(from.y, to.y) } : null, to);
   };
   canvas.addEventListener("pointerdown", (event) => { from = at(event); canvas.setPointerCapture(event.pointerId); });
   canvas.addEventListener("pointermove", (event) => { if (from) send(event); });

@@ -2,6 +2,7 @@
 
 import { Component, html } from "./vendor/htm-preact.js";
 import { pictureAddress } from "./api.js";
+import { GridMap } from "./map.js";
 import { MARGIN, SIDE, drawHistogram, drawPoints, onDrag } from "./plots.js";
 import { BY, ORDER, STATES, VERDICTS } from "./table.js";
 
@@ -11,6 +12,8 @@ export function Counts({ store }) {
   const { table, selection, session } = store;
   const live = session.live || {};
   const figures = live.figures;
+  const rate = (figures && figures.per_hour) || live.per_hour;
+  const total = table.n, open = (table.counts.states.waiting || 0) + (table.counts.states.stale || 0);
   const button = (of, i, name, count) => {
     const brush = selection.brushes.get(of);
     const on = brush && brush.value === i;
@@ -18,15 +21,23 @@ export function Counts({ store }) {
       onClick=${() => store.brush(of, on ? null : { kind: "class", of, value: i })}><b>${count ?? 0}</b> ${name}</button>`;
   };
   return html`<section class="counts" aria-label="Progress">
-    <div><b class="big">${table.n}</b> exposures</div>
+    <div><b class="big">${table.n}</b> exposures
+      <progress aria-label="Part of the exposures that is finished" max=${total || 1} value=${total - open}></progress></div>
     <div class="group" role="group" aria-label="State">${STATES.map((s, i) => button("state", i, s, table.counts.states[s]))}</div>
     <div class="group" role="group" aria-label="Verdict">${VERDICTS.map((s, i) => button("verdict", i, s, table.counts.verdicts[s]))}</div>
     <div class="live">${live.running ? (live.live ? "A live run is at work" : "A run is at work") : "No run is at work"}${
-      figures && figures.per_hour ? `, ${figures.per_hour.toFixed(0)} exposures an hour` : ""}${
+      live.running && rate ? `, ${rate.toFixed(0)} exposures an hour` : ""}${
+      live.running && open && live.seconds_left ? `, ${duration(live.seconds_left)} left` : ""}${
       figures && figures.latency !== null ? `, picks ${figures.latency.toFixed(0)} s after the file` : ""}${
       live.waiting ? `, ${live.waiting} wait` : ""}${live.paused ? `. Paused: ${live.paused}` : ""}</div>
     ${Object.values(live.alarms || {}).map((text) => html`<p class="alarm" role="alert">${text}</p>`)}
   </section>`;
+}
+
+function duration(seconds) {
+  if (seconds < 90) return `${Math.max(1, Math.round(seconds))} s`;
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  return `${(seconds / 3600).toFixed(1)} h`;
 }
 
 export class SelectionBar extends Component {
@@ -214,6 +225,7 @@ export class Plots extends Component {
       <div class="bar"><h2>Numbers</h2><button aria-pressed=${all ? "true" : "false"} onClick=${() => this.setState({ all: !all })}>
         ${all ? "Show the main ones" : `Show all ${columns.length}`}</button></div>
       <div class="cards">${shown.map((column) => html`<${Card} key=${column.name} store=${store} column=${column} />`)}
-      ${columns.length > 1 && html`<${Scatter} store=${store} />`}</div></section>`;
+      ${columns.length > 1 && html`<${Scatter} store=${store} />`}
+      ${store.table.place && columns.length > 0 && html`<${GridMap} store=${store} />`}</div></section>`;
   }
 }

@@ -52,7 +52,7 @@ export class Store {
 
   async refresh() {
     // One at a time; what comes meanwhile is asked for afterwards.
-    if (this.busy) { this.again = true; return; }
+    if (this.busy) { this.more = true; return; }
     this.busy = true;
     try {
       const since = this.table.version;
@@ -61,7 +61,7 @@ export class Store {
       this.changed();
     } finally {
       this.busy = false;
-      if (this.again) { this.again = false; this.refresh(); }
+      if (this.more) { this.more = false; this.refresh(); }
     }
   }
 
@@ -73,12 +73,26 @@ export class Store {
       else this.changed();
     });
     events.addEventListener("change", () => { this.connected = true; this.refresh(); });
-    events.addEventListener("reset", () => { this.connected = true; this.load(); });
+    events.addEventListener("reset", () => { this.connected = true; this.load().catch((error) => this.say(error.message)); });
     events.addEventListener("live", (event) => {
       this.session = { ...this.session, live: JSON.parse(event.data) };
       this.changed();
     });
-    events.onerror = () => { this.connected = false; this.changed(); };
+    events.onerror = () => {
+      this.connected = false;
+      this.changed();
+      // The browser itself tries again after a lost connection, but not after a refusal.
+      if (events.readyState === EventSource.CLOSED) setTimeout(() => this.again(), 2000);
+    };
+  }
+
+  async again() {
+    try { await this.load(); } catch (error) {
+      this.say(`${error.message}. Trying again …`);
+      setTimeout(() => this.again(), 5000);
+      return;
+    }
+    this.listen();
   }
 
   // A brush: all plots and the count follow in the next frame, the list of exposures when it rests.

@@ -6,6 +6,7 @@ export const BY = ["rules", "person", "failure"];
 export const ORDER = "#order";
 const BINS = 64;
 const NONE = 255;
+const PLACE = ["stage_x", "stage_y", "shift_x", "shift_y"];
 
 function unpack(buffer) {
   const size = new DataView(buffer).getUint32(0, true);
@@ -34,6 +35,7 @@ export class Table {
     this.verdict = new Uint8Array(0);
     this.by = new Uint8Array(0);
     this.bins = new Map();
+    this.place = null;
   }
 
   get n() { return this.names.length; }
@@ -47,12 +49,14 @@ export class Table {
       this.columns = new Map(columns.map((c) => [c.name, c]));
       this.failures = head.failures;
       for (const key of ["state", "verdict", "by"]) this[key] = Uint8Array.from(extra[key]);
+      this.place = extra.stage_x ? Object.fromEntries(PLACE.map((key) => [key, extra[key]])) : null;
     } else if (!this._mergeRows(head, extra, columns)) {
       return false;
     }
     this.version = head.version;
     this.counts = head.counts;
     this.bins.clear();
+    this.mapped = null;
     return true;
   }
 
@@ -68,6 +72,13 @@ export class Table {
     for (const key of ["state", "verdict", "by"]) this[key] = longer(this[key], n, Uint8Array);
     for (const c of columns) if (!this.columns.has(c.name)) this.columns.set(c.name, { ...c, values: new Float32Array(0) });
     for (const c of this.columns.values()) c.values = longer(c.values, n, Float32Array, NaN);
+    if (extra.stage_x) {
+      this.place ||= Object.fromEntries(PLACE.map((key) => [key, new Float32Array(0)]));
+      for (const key of PLACE) {
+        this.place[key] = longer(this.place[key], n, Float32Array, NaN);
+        extra.place.forEach((i, j) => { this.place[key][i] = extra[key][j]; });
+      }
+    } else if (this.place) for (const key of PLACE) this.place[key] = longer(this.place[key], n, Float32Array, NaN);
     const given = new Map(columns.map((c) => [c.name, c.values]));
     head.names.forEach((name, j) => {
       const i = extra.place[j];
@@ -79,6 +90,38 @@ export class Table {
     });
     Object.assign(this.failures, head.failures);
     return true;
+  }
+
+  // Values of a number; "#map_x" and "#map_y" are places on the map.
+  values(name) {
+    if (name === "#map_x" || name === "#map_y") return this.map()[name.slice(5)];
+    return this.columns.get(name).values;
+  }
+
+  // Where exposures are drawn on the map, um. Those of one stage position are drawn apart by their
+  // beam shift, so far that they do not reach the next position: their distances are not to scale.
+  map() {
+    if (this.mapped) return this.mapped;
+    const { stage_x, stage_y, shift_x, shift_y } = this.place;
+    const n = this.n, x = Float32Array.from(stage_x), y = Float32Array.from(stage_y);
+    const stops = new Map();
+    for (let i = 0; i < n; i++) if (x[i] === x[i]) {
+      const key = `${x[i].toFixed(1)} ${y[i].toFixed(1)}`;
+      stops.get(key)?.push(i) ?? stops.set(key, [i]);
+    }
+    let reach = 0, apart = false;
+    for (const members of stops.values()) for (const i of members) {
+      reach = Math.max(reach, Math.hypot(shift_x[i], shift_y[i]));
+      if (members.length > 1) apart = true;
+    }
+    if (apart && reach > 0) {
+      const far = 0.4 * nearest([...stops.values()].map(([i]) => [stage_x[i], stage_y[i]]));
+      for (let i = 0; i < n; i++) {
+        x[i] += (shift_x[i] / reach) * far;
+        y[i] += (shift_y[i] / reach) * far;
+      }
+    }
+    return (this.mapped = { x, y, stops: stops.size, apart: apart && reach > 0 });
   }
 
   // Range without single wild values, and the bin of each exposure; what is outside counts in the
@@ -117,6 +160,20 @@ function longer(array, n, Type, fill = 0) {
   return made;
 }
 
+// The median distance of a point to the nearest other one, from a thousand of them at most.
+function nearest(points) {
+  if (points.length < 2) return 1;
+  const step = Math.ceil(points.length / 1000), found = [];
+  for (let i = 0; i < points.length; i += step) {
+    let least = Infinity;
+    for (let j = 0; j < points.length; j++) {
+      if (j !== i) least = Math.min(least, Math.hypot(points[i][0] - points[j][0], points[i][1] - points[j][1]));
+    }
+    found.push(least);
+  }
+  return found.sort((a, b) => a - b)[found.length >> 1];
+}
+
 // What is selected: all brushes at once. A brush is a range of a number or of the order, a box in
 // two numbers, or one verdict or state.
 export class Selection {
@@ -125,6 +182,7 @@ export class Selection {
     this.brushes = new Map();
     this.fails = new Uint8Array(0);
     this.which = new Int8Array(0);
+    this.order = new Int32Array(0);
     this.count = 0;
   }
 
@@ -152,7 +210,7 @@ export class Selection {
         const values = table[brush.of];
         for (let i = 0; i < n; i++) if (values[i] !== brush.value) mark(i);
       } else if (brush.kind === "box") {
-        const x = table.columns.get(brush.x).values, y = table.columns.get(brush.y).values;
+        const x = table.values(brush.x), y = table.values(brush.y);
         for (let i = 0; i < n; i++) {
           if (!(x[i] >= brush.x0 && x[i] <= brush.x1 && y[i] >= brush.y0 && y[i] <= brush.y1)) mark(i);
         }
@@ -164,9 +222,14 @@ export class Selection {
         for (let i = 0; i < n; i++) if (!(values[i] >= lo && values[i] <= hi)) mark(i);
       }
     });
-    let count = 0;
-    for (let i = 0; i < n; i++) if (!fails[i]) count++;
-    this.count = count;
+    // All, those that are not selected first.
+    if (this.order.length !== n) this.order = new Int32Array(n);
+    const { order } = this;
+    let others = 0;
+    for (let i = 0; i < n; i++) if (fails[i]) order[others++] = i;
+    let end = others;
+    for (let i = 0; i < n; i++) if (!fails[i]) order[end++] = i;
+    this.count = n - others;
   }
 
   has(i) { return this.fails[i] === 0; }

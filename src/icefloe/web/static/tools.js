@@ -1,8 +1,9 @@
 // Calculator, settings, report and export.
 
 import { Component, html } from "./vendor/htm-preact.js";
-import { getJson, post } from "./api.js";
+import { address, getJson, post } from "./api.js";
 import { drawLine, number } from "./plots.js";
+import { Trial } from "./trial.js";
 
 const FIELDS = [["diameter", "Particle diameter (Å)", 150], ["defocus", "Largest defocus (Å)", 20000], ["resolution", "Aim (Å)", 3], ["pixel_size", "Pixel size (Å)", 1],
   ["voltage", "Voltage (kV)", 300], ["cs", "Spherical aberration (mm)", 2.7], ["amplitude_contrast", "Amplitude contrast", 0.1]];
@@ -43,16 +44,19 @@ export class Calculator extends Component {
 export class Settings extends Component {
   constructor(props) {
     super(props);
-    this.state = { rows: [], changes: {}, answer: null, error: "", filter: "" };
+    // Limits that were found with the sliders of an exposure.
+    const drafts = props.store.drafts || {};
+    props.store.drafts = null;
+    this.state = { rows: [], changes: drafts, answer: null, error: "", filter: "" };
   }
 
-  async componentDidMount() { this.fetch(); }
+  componentDidMount() { this.fetch(this.state.changes); }
 
-  async fetch() {
-    try { this.setState({ rows: await getJson("settings"), changes: {} }); } catch (error) { this.setState({ error: error.message }); }
+  async fetch(changes = {}) {
+    try { this.setState({ rows: await getJson("settings"), changes }); } catch (error) { this.setState({ error: error.message }); }
   }
 
-  async send(save) {
+  changes() {
     const changes = {};
     for (const [name, text] of Object.entries(this.state.changes)) {
       const [section, key] = name.split("\u0000");
@@ -60,8 +64,12 @@ export class Settings extends Component {
       try { value = JSON.parse(text); } catch { /* plain text */ }
       (changes[section] ||= {})[key] = text === "" ? null : value;
     }
+    return changes;
+  }
+
+  async send(save) {
     try {
-      const answer = await post("settings", { changes, save });
+      const answer = await post("settings", { changes: this.changes(), save });
       this.setState({ answer, error: "" });
       if (save) this.fetch();
     } catch (error) { this.setState({ error: error.message, answer: null }); }
@@ -76,6 +84,7 @@ export class Settings extends Component {
         ${!store.guest && html`<button disabled=${!any} onClick=${() => this.send(false)}>What would become stale?</button><button class="main" disabled=${!any} onClick=${() => this.send(true)}>Save</button>`}</div>
       ${error && html`<p class="alarm" role="alert">${error}</p>`}
       ${answer && html`<p role="status">${answer.saved ? "Saved." : "Not saved yet."} ${Object.keys(answer.stale).length ? `The next run does again: ${Object.entries(answer.stale).map(([s, n]) => `${s} (${n})`).join(", ")}.` : "No result becomes stale."}</p>`}
+      ${store.guest && !any ? "" : html`<${Trial} any=${any} guest=${store.guest} changes=${() => this.changes()} adopted=${() => this.fetch()} />`}
       <table class="settings"><tbody>${shown.map((r) => {
         const name = `${r.section}\u0000${r.key}`;
         return html`<tr key=${name}><th scope="row">${r.section}.${r.key}</th><td><input aria-label="${r.section}.${r.key}" disabled=${store.guest} class=${name in changes ? "draft" : ""} value=${changes[name] ?? text(r.value)}
@@ -84,27 +93,34 @@ export class Settings extends Component {
   }
 }
 
+const MAKE = [["report", "Report (HTML)", "All exposures with figures, in one file that needs no network."], ["pdf", "Report (PDF)", "Distributions and series of the numbers."],
+  ["methods", "Methods paragraph", "For a paper, with references."], ["relion", "For RELION", "STAR files of micrographs, picks and particles."], ["cryosparc", "For cryoSPARC", "particles.cs, or picks.cs where no particles are cut out."]];
+
 export class Output extends Component {
   constructor(props) {
     super(props);
-    this.state = { busy: "", text: [] };
+    this.state = { busy: "", lines: [], error: "", files: [] };
   }
 
-  async make(path) {
-    this.setState({ busy: path, text: [] });
-    try {
-      const found = await post(path, {});
-      const text = path === "report" ? [`${found.written} (${found.megabytes} MB)`] : [...Object.entries(found.files).map(([f, n]) => `${f}: ${n} rows`), ...found.notes];
-      this.setState({ text });
-    } catch (error) { this.setState({ text: [error.message] }); }
+  componentDidMount() { this.list(); }
+
+  async list() { try { this.setState({ files: await getJson("downloads") }); } catch (error) { this.setState({ error: error.message }); } }
+
+  async make(kind) {
+    this.setState({ busy: kind, lines: [], error: "" });
+    try { this.setState({ lines: (await post("export", { kind })).lines }); } catch (error) { this.setState({ error: error.message }); }
     this.setState({ busy: "" });
+    this.list();
   }
 
-  render({ store }, { busy, text }) {
-    return html`<section class="panel"><h2>Report and export</h2>
-      ${store.guest ? html`<p>This link is for looking only.</p>` : html`<div class="bar">
-        <button disabled=${!!busy} onClick=${() => this.make("report")}>Write the report (HTML)</button>
-        <button disabled=${!!busy} onClick=${() => this.make("export")}>Export for RELION</button></div>`}
-      <div role="status">${busy ? "Working …" : html`<ul class="plain">${text.map((t) => html`<li>${t}</li>`)}</ul>`}</div></section>`;
+  render({ store }, { busy, lines, error, files }) {
+    const size = (n) => (n < 1e6 ? `${Math.max(1, Math.round(n / 1000))} kB` : `${(n / 1e6).toFixed(1)} MB`);
+    return html`<section class="panel" aria-label="Report and export"><h2>Report and export</h2>
+      ${store.guest ? html`<p>This link is for looking only; what was made can be fetched.</p>` : html`<div class="bar">
+        ${MAKE.map(([kind, text, about]) => html`<button title=${about} disabled=${!!busy} onClick=${() => this.make(kind)}>${text}</button>`)}</div>`}
+      <div role="status">${busy ? "Working …" : html`<ul class="plain">${lines.map((t) => html`<li>${t}</li>`)}</ul>`}</div>
+      ${error && html`<p class="alarm" role="alert">${error}</p>`}
+      ${files.length > 0 && html`<table class="downloads"><thead><tr><th>File</th><th>Size</th><th>Made</th></tr></thead><tbody>${files.map((f) => html`<tr key=${f.name}>
+        <td><a href=${address("download", { file: f.name })} download=${f.name}>${f.name}</a></td><td class="num">${size(f.bytes)}</td><td>${new Date(1000 * f.written).toLocaleString()}</td></tr>`)}</tbody></table>`}</section>`;
   }
 }

@@ -1,0 +1,195 @@
+"""The page can be read and used: contrast, names, focus, in light and dark; linked views."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import fake_session
+
+pytest.importorskip("starlette", reason="the extra 'web' is not installed")
+
+from chromium import Browser, find_chromium
+from icefloe.engine.settings import SessionSettings
+from icefloe.project import Project, write_settings
+from page_server import served
+from test_web_tools import make_classes
+
+pytestmark = pytest.mark.skipif(
+    find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
+)
+
+# Contrast ratios of WCAG 2: of all text that is seen, with the ground that lies behind it.
+CONTRAST = """
+(() => {
+  const numbers = (text) => (text.match(/[\\d.]+/g) || []).map(Number);
+  const channel = (v) => (v <= 10.31475 ? v / 255 / 12.92 : ((v / 255 + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
+  const over = (top, ground, alpha) => top.map((v, k) => alpha * v + (1 - alpha) * ground[k]);
+  const groundOf = (element) => {
+    const above = [];
+    for (let e = element; e; e = e.parentElement) {
+      const [r, g, b, a = 1] = numbers(getComputedStyle(e).backgroundColor);
+      if (a > 0) above.push([[r, g, b], a]);
+      if (a === 1) break;
+    }
+    let found = [255, 255, 255];
+    for (const [colour, a] of above.reverse()) found = over(colour, found, a);
+    return found;
+  };
+  const worst = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some((c) => c.nodeType === 3 && c.textContent.trim());
+    const field = e.matches("input:not([type=range]):not([type=radio]):not([type=checkbox])");
+    const box = e.getBoundingClientRect();
+    if (!(own || field) || !box.width || !box.height) continue;
+    if (e.closest(":disabled, svg, option")) continue;
+    const ground = groundOf(e), [r, g, b, a = 1] = numbers(getComputedStyle(e).color);
+    const [x, y] = [light(over([r, g, b], ground, a)), light(ground)].sort((p, q) => q - p);
+    const ratio = (x + 0.05) / (y + 0.05);
+    const text = (e.innerText || e.value).slice(0, 30);
+    if (ratio < 4.5) worst.push(`${ratio.toFixed(2)} ${e.tagName} ${text}`);
+  }
+  return worst;
+})()
+"""
+FIELDS = ("button", "textbox", "searchbox", "combobox", "slider", "spinbutton", "radio")
+FIELDS += ("checkbox", "link", "tab", "img", "progressbar")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    made = fake_session.make_session(tmp_path_factory.mktemp("web") / "s", 9, preview=64)
+    made.settings_file.unlink()
+    write_settings(made.settings_file, SessionSettings())
+    make_classes(made.root / "Class2D" / "job001")
+    for i, name in enumerate(made.read_registry()):  # three places, three holes at each
+        values = {"program": "EPU", "stage_position": [10.0 * (i // 3), 5.0, 1.0]}
+        values["shift"] = [[0.0, 0.0], [0.5, 0.0], [0.0, 0.5]][i % 3]
+        content = {"schema": 1, "of": ["a.xml", 1, 1], "values": values}
+        (made.exposures / name / "acquisition.json").write_text(json.dumps(content))
+    return made
+
+
+@pytest.fixture(scope="module")
+def opened(project: Project) -> Iterator[Browser]:
+    with served(project.root) as (owner, _):
+        browser = Browser()
+        browser.open(owner)
+        browser.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
+        yield browser
+        assert browser.problems == []
+        browser.close()
+
+
+VIEWS = {
+    "session": "document.querySelector('.gallery img')",
+    "exposure": "document.querySelectorAll('table.numbers tr').length > 20",
+    "classes": "document.querySelectorAll('.classes img').length === 3",
+    "settings": "document.querySelectorAll('table.settings tr').length > 50",
+    "tools": "document.querySelector('canvas.curve')",
+}
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_text_stands_out_and_everything_has_a_name(opened: Browser, view: str) -> None:
+    show = "icefloe.open('movie_0001')" if view == "exposure" else f"icefloe.show('{view}')"
+    opened.run(show)
+    opened.wait(VIEWS[view])
+    opened.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    for theme in ("light", "dark"):
+        opened.run(f"document.documentElement.dataset.theme = '{theme}'")
+        assert opened.run(CONTRAST) == [], theme
+    assert opened.run("document.documentElement.scrollWidth <= innerWidth"), "wider than 1280 px"
+    nodes: list[dict[str, Any]] = opened.call("Accessibility.getFullAXTree")["nodes"]
+    seen = [n for n in nodes if not n["ignored"] and n.get("role", {}).get("value") in FIELDS]
+    assert len(seen) > 8
+    # Thumbnails in a button with the exposure's name have an empty text on purpose.
+    nameless = [n["role"]["value"] for n in seen if not n.get("name", {}).get("value")]
+    assert nameless == []
+
+
+def test_the_focus_is_seen_wherever_tab_leads(opened: Browser) -> None:
+    opened.run("icefloe.show('session'), document.activeElement.blur(), scrollTo(0, 0)")
+    reached = set()
+    for _ in range(30):
+        for kind in ("keyDown", "keyUp"):
+            opened.call(
+                "Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9
+            )
+        style = "getComputedStyle(document.activeElement)"
+        width = opened.run(f"parseFloat({style}.outlineWidth)")
+        assert width >= 2, opened.run("document.activeElement.outerHTML")[:200]
+        assert opened.run(f"{style}.outlineStyle") != "none"
+        reached.add(
+            opened.run("document.activeElement.innerText || document.activeElement.tagName")
+        )
+    assert {"Session", "Settings", "Light / dark", "Show all 42"} <= reached
+
+
+def test_the_map_selects_and_opens(opened: Browser) -> None:
+    opened.run("icefloe.show('session'), icefloe.brush('#map', null)")
+    canvas = "document.querySelector('canvas.map')"
+    opened.run(f"{canvas}.scrollIntoView({{ block: 'center' }})")
+    # Holes of a place are drawn apart, but nearer to each other than places are.
+    points = opened.run("(({ x, y }) => [[...x], [...y]])(icefloe.table.map())")
+    x, y = points
+    assert x[0] == 0
+    assert x[3] == 10
+    assert x[1] == pytest.approx(4)
+    assert y[2] - y[0] == pytest.approx(4)
+    left, top, width, height = (
+        opened.run(f"{canvas}.getBoundingClientRect().{k}")
+        for k in ("left", "top", "width", "height")
+    )
+    # 30 um lie between the first place and the last hole's; they are 1/1.06 of the width.
+    opened.drag(left + 12, top + 12, left + 0.22 * width, top + height - 40)
+    opened.wait("icefloe.selection.brushes.has('#map') && icefloe.selection.count < 10")
+    names = opened.run("icefloe.selection.list().map((i) => icefloe.table.names[i])")
+    assert names == ["movie_0001", "movie_0002", "movie_0003"]
+    opened.run("icefloe.brush('#map', null)")
+    opened.wait("icefloe.selection.count === 10")
+    # The first place is the leftmost, at the middle between the upper and the lower hole of it.
+    opened.run("icefloe.painters.forEach((paint) => paint())")
+    place = left + 8 + (width - 16) * (0.5 - 0.5 / 1.06)
+    scale = 1.06 * 30 / (width - 16)  # um in a pixel of the screen
+    middle = top + 8 + (height - 42) / 2
+    opened.drag(place, middle + 2 / scale, place, middle + 2 / scale)
+    opened.wait("icefloe.view === 'exposure'")
+    assert opened.run("icefloe.current") == "movie_0001"
+
+
+def test_a_check_of_contrast_that_finds_what_is_pale(opened: Browser) -> None:
+    opened.run("icefloe.show('session')")
+    opened.run("icefloe.addRule('ctf.defocus >= 1')")
+    opened.wait("document.querySelector('.draft')")
+    for theme in ("light", "dark"):
+        opened.run(f"document.documentElement.dataset.theme = '{theme}'")
+        assert opened.run(CONTRAST) == []
+        opened.run("document.documentElement.style.setProperty('--soft', '#808a94')")
+        found = opened.run(CONTRAST)
+        opened.run("document.documentElement.style.removeProperty('--soft')")
+        assert (len(found) > 5) == (theme == "light")
+
+
+def test_a_guest_looks_and_changes_nothing(project: Project) -> None:
+    with served(project.root) as (_, guest):
+        browser = Browser()
+        try:
+            browser.open(guest)
+            browser.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
+            assert "looking only" in browser.run("document.querySelector('header').innerText")
+            browser.key("j")
+            browser.key("r")
+            browser.run("icefloe.open('movie_0002')")
+            browser.wait("document.querySelector('table.numbers')")
+            words = browser.run("[...document.querySelectorAll('button')].map(b => b.innerText)")
+            assert not {"Accept", "Reject", "Save the rules"} & set(words)
+            assert browser.run("document.querySelector('fieldset')") is None
+            assert not (project.root / "curation").exists()
+            assert browser.problems == []
+        finally:
+            browser.close()

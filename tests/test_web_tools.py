@@ -1,0 +1,303 @@
+"""Classes by click, the grid's map, exports by button, settings tried: what the server does."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import struct
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fake_session
+from session_tools import PIXEL, icefloe
+
+pytest.importorskip("starlette", reason="the extra 'web' is not installed")
+pytest.importorskip("httpx", reason="httpx is not installed")
+
+from PIL import Image
+from starlette.testclient import TestClient
+
+from icefloe.engine.given_templates import given_templates
+from icefloe.engine.settings import SessionSettings
+from icefloe.formats.cryosparc import read_cs
+from icefloe.formats.mrc import read_mrc, write_mrc
+from icefloe.formats.star import StarTable, read_star, write_star
+from icefloe.project import Project, read_settings, write_settings
+from icefloe.web.app import create_app
+from icefloe.web.security import Tokens
+
+BASE = "http://127.0.0.1:8790"
+HERE = {"Origin": BASE}
+
+pytest_plugins = ["session_fixtures"]
+
+
+def client(project: Project) -> TestClient:
+    return TestClient(create_app(project, Tokens("o" * 43, "g" * 43), poll=600), base_url=BASE)
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Project:
+    made = fake_session.make_session(tmp_path / "s", 6, preview=64)
+    made.settings_file.unlink()
+    write_settings(made.settings_file, SessionSettings())
+    return made
+
+
+@pytest.fixture
+def page(fake: Project) -> Iterator[TestClient]:
+    with client(fake) as found:
+        found.get("/", params={"token": "o" * 43})
+        yield found
+
+
+@pytest.fixture
+def real(session: Path) -> Iterator[TestClient]:
+    """The page of a session that was really processed."""
+    with client(Project.open(session)) as found:
+        found.get("/", params={"token": "o" * 43})
+        yield found
+
+
+def post(page: TestClient, path: str, content: dict[str, Any]) -> Any:
+    answer = page.post(f"/api/{path}", json=content, headers=HERE)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def make_classes(directory: Path) -> np.ndarray:
+    """Write a classification as RELION does: three classes, a disc of another size in each."""
+    directory.mkdir(parents=True)
+    y, x = np.mgrid[:32, :32] - 16
+    images = np.stack([(np.hypot(y, x) < r).astype(np.float32) for r in (5, 7, 9)])
+    write_mrc(directory / "run_classes.mrcs", images, 4.0)
+    names = [f"{k:06d}@Class2D/job001/run_classes.mrcs" for k in (1, 2, 3)]
+    classes = {"rlnReferenceImage": names, "rlnClassDistribution": [0.5, 0.3, 0.2]}
+    classes["rlnEstimatedResolution"] = [12.0, 14.0, 999.0]
+    write_star(directory / "run_model.star", {"model_classes": StarTable(classes)})
+    particles = {"rlnImageName": [f"{k:06d}@p.mrcs" for k in range(1, 7)]}
+    table = StarTable({**particles, "rlnClassNumber": [1, 1, 2, 3, 3, 3]})
+    write_star(directory / "run_data.star", {"particles": table})
+    return images
+
+
+class TestClasses:
+    def test_classes_chosen_by_click_are_templates(self, fake: Project, page: TestClient) -> None:
+        assert page.get("/api/classes").json() == []
+        images = make_classes(fake.root / "Class2D" / "job001")
+        key = page.get("/api/classes").json()[0]["id"]
+        detail = page.get("/api/classes/set", params={"set": key}).json()
+        assert [c["share"] for c in detail["classes"]] == [0.5, 0.3, 0.2]
+        assert detail["chosen"] == []
+        answer = page.get("/api/classes/picture", params={"set": key, "number": 3})
+        shown = np.asarray(Image.open(io.BytesIO(answer.content)))
+        # A disc of 9 of 16 pixels is white, what is around it black.
+        assert shown[48, 48] == shown[48, 48 + 22] == 255
+        assert shown[48, 48 + 32] == 0
+        saved = post(page, "classes/select", {"set": key, "numbers": [3, 1]})
+        assert (saved["count"], saved["particles"], saved["particles_of"]) == (2, 5, 6)
+        templates, size = read_mrc(fake.root / saved["templates"])
+        assert templates.shape == (2, 32, 32)
+        assert size == pytest.approx(4.0)
+        for template, image in zip(templates, images[[0, 2]], strict=True):
+            assert np.corrcoef(template.ravel(), image.ravel())[0, 1] > 0.95
+        listed = read_star(fake.picks / "selected_classes" / "particles_selected.star")
+        assert listed["particles"]["rlnClassNumber"].astype(int).tolist() == [1, 1, 3, 3, 3]
+        assert page.get("/api/classes/set", params={"set": key}).json()["chosen"] == [1, 3]
+        # The settings take the file as it is, and picking reads it.
+        changes = {"pick": {"method": "template", "templates": saved["templates"]}}
+        post(page, "settings", {"changes": changes, "save": True})
+        settings = read_settings(fake.settings_file, SessionSettings)
+        assert settings.pick.method == "template"
+        assert len(given_templates(fake.locate(str(settings.pick.templates))).images) == 2
+
+    @pytest.mark.parametrize("numbers", [[0], [4], [-1], [], ["a"], [1.5]])
+    def test_a_class_that_is_not_there_is_refused(
+        self, fake: Project, page: TestClient, numbers: list[Any]
+    ) -> None:
+        make_classes(fake.root / "classes")
+        body = {"set": "classes", "numbers": numbers}
+        assert page.post("/api/classes/select", json=body, headers=HERE).status_code == 422
+        assert not (fake.picks / "selected_classes").exists()
+
+    def test_averages_outside_the_session_are_not_shown(
+        self, fake: Project, page: TestClient
+    ) -> None:
+        make_classes(fake.root / "classes")
+        outside = fake.root.parent / "outside.mrcs"
+        (fake.root / "classes" / "run_classes.mrcs").rename(outside)
+        names = [f"{k:06d}@{outside}" for k in (1, 2, 3)]
+        blocks = {"model_classes": StarTable({"rlnReferenceImage": names})}
+        write_star(fake.root / "classes" / "run_model.star", blocks)
+        asked = {"set": "classes", "number": 1}
+        assert page.get("/api/classes/picture", params=asked).status_code == 404
+        (fake.root / "classes" / "outside.mrcs").symlink_to(outside)  # beside the model
+        assert page.get("/api/classes/picture", params=asked).status_code == 404
+
+
+def test_places_on_the_grid_are_in_the_table(fake: Project) -> None:
+    values = {"program": "EPU", "stage_position": [12.5, -7.25, 3.0], "shift": [0.5, -0.125]}
+    content = {"schema": 1, "of": ["a.xml", 1, 1], "values": values}
+    (fake.exposures / "movie_0002" / "acquisition.json").write_text(json.dumps(content))
+    with client(fake) as page:
+        page.get("/", params={"token": "o" * 43})
+        content = page.get("/api/table").content
+    (size,) = struct.unpack("<I", content[:4])
+    head = json.loads(content[4 : 4 + size])
+    n = len(head["names"])
+    found = np.frombuffer(content[4 + size :], "<f4").reshape(-1, n)[: len(head["extra"])]
+    places = dict(zip(head["extra"], found, strict=True))
+    row = head["names"].index("movie_0002")
+    got = [float(places[key][row]) for key in ("stage_x", "stage_y", "shift_x", "shift_y")]
+    assert got == [12.5, -7.25, 0.5, -0.125]
+    assert np.isnan(np.delete(places["stage_x"], row)).all()
+
+
+class TestExports:
+    def test_what_is_made_can_be_fetched(self, session: Path, real: TestClient) -> None:
+        assert real.get("/api/downloads").json() == []
+        made = [name for kind in ("report", "pdf", "methods", "relion", "cryosparc")
+                for name in post(real, "export", {"kind": kind})["downloads"]]  # fmt: skip
+        content = {}
+        for name in made:
+            answer = real.get("/api/download", params={"file": name})
+            assert answer.status_code == 200
+            assert answer.headers["content-disposition"] == f'attachment; filename="{name}"'
+            content[name] = answer.content
+        assert {row["name"] for row in real.get("/api/downloads").json()} == set(made)
+        assert content["report.html"].lstrip().lower().startswith(b"<!doctype html")
+        assert content["report.pdf"].startswith(b"%PDF-")
+        assert b"otion" in content["methods.txt"]
+        with zipfile.ZipFile(io.BytesIO(content["relion.zip"])) as archive:
+            names = archive.namelist()
+            assert archive.testzip() is None
+        assert {"relion/particles.star", "relion/micrographs_ctf.star"} <= set(names)
+        star = read_star(session / "relion" / "particles.star")["particles"]
+        (session / "back.cs").write_bytes(content["particles.cs"])
+        table = read_cs(session / "back.cs")
+        assert len(table["uid"]) == len(star) > 10
+        index = [int(str(v).partition("@")[0]) - 1 for v in star["rlnImageName"].tolist()]
+        assert table["blob/idx"].tolist() == index
+        x = table["location/center_x_frac"] * table["location/micrograph_shape"][:, 1]
+        origin = star["rlnOriginXAngst"].astype(float) / PIXEL
+        np.testing.assert_allclose(x, star["rlnCoordinateX"].astype(float) - origin, atol=0.01)
+
+    def test_what_cannot_be_made_says_why(self, tmp_path: Path) -> None:
+        empty = Project.create(tmp_path / "empty")
+        write_settings(empty.settings_file, SessionSettings())
+        with client(empty) as page:
+            page.get("/", params={"token": "o" * 43})
+            for kind in ("relion", "cryosparc", "everything"):
+                answer = page.post("/api/export", json={"kind": kind}, headers=HERE)
+                assert answer.status_code == 422
+                assert answer.json()["error"]
+
+
+def test_settings_are_tried_and_taken_over(session: Path, real: TestClient) -> None:
+    before = (session / "icefloe.toml").read_bytes()
+    bad = {"changes": {"pick": {"blob": {"threshold": "high"}}}}
+    assert real.post("/api/trial", json=bad, headers=HERE).status_code == 422
+    assert real.get("/api/trial").json()["state"] == "none"
+    post(real, "trial", {"changes": {"pick": {"blob.threshold": 8.0}}, "count": 2})
+    until = time.monotonic() + 60
+    while (found := real.get("/api/trial").json())["state"] == "running":
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    assert (found["state"], found["error"]) == ("done", "")
+    assert found["names"] == ["movie_1", "movie_2"]
+    row = [column["name"] for column in found["columns"]].index("pick.threshold")
+    assert found["new"][row] == [8.0, 8.0]
+    assert found["old"][row] != [8.0, 8.0]
+    assert (session / "icefloe.toml").read_bytes() == before
+    pair = real.get("/api/trial/exposure", params={"name": "movie_1"}).json()
+    assert min(pair["new"]["picks"]["score"], default=8.0) >= 8.0
+    for more in ({}, {"trial": "1"}):
+        asked = {"name": "movie_1", "picture": "preview", **more}
+        assert real.get("/api/picture", params=asked).content.startswith(b"\x89PNG")
+    assert real.get("/api/trial/exposure", params={"name": "movie_3"}).status_code == 404
+    asked = {"name": "../movie_1", "picture": "preview", "trial": "1"}
+    assert real.get("/api/picture", params=asked).status_code == 404
+    assert "pick" in post(real, "trial/adopt", {"save": False})["stale"]
+    assert (session / "icefloe.toml").read_bytes() == before
+    post(real, "trial/adopt", {"save": True})
+    assert read_settings(session / "icefloe.toml", SessionSettings).pick.blob.threshold == 8.0
+    shutil.rmtree(session.with_name("s-trial"))
+
+
+def test_picks_by_hand_are_what_train_and_extract_read(
+    session: Path, real: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from icefloe.cli.inputs import expand_micrographs
+    from icefloe.cli.train import _with_picks
+
+    x, y = [100.5, 200.0, 300.25], [40.0, 250.0, 130.5]
+    post(real, "picks", {"name": "movie_1", "x": x, "y": y})
+    items = expand_micrographs(
+        tuple(sorted((session / "micrographs").glob("movie_?.mrc"))),
+        pixel_size=None, voltage=None, cs=None, amplitude_contrast=None,
+    )  # fmt: skip
+    monkeypatch.chdir(session)  # where the page says that the command is to be given
+    for files in ([Path("picks/by_hand/movie_1.star")], [Path("picks/by_hand.star")]):
+        chosen, marks = _with_picks(items, tuple(files))
+        assert [item.name for item in chosen] == ["movie_1"]
+        assert marks[0][0].tolist() == y
+        assert marks[0][1].tolist() == x
+    # Templates of them: particles are cut out where a person put them.
+    assert icefloe("export", "relion", "--project", session) == 0
+    arguments = ["--picks", "picks/by_hand.star", "--box", "64", "--out", "by_hand"]
+    assert icefloe("extract", "relion/micrographs_ctf.star", *arguments) == 0
+    particles = read_star(session / "by_hand" / "particles.star")["particles"]
+    assert np.floor(x).tolist() == particles["rlnCoordinateX"].astype(float).tolist()
+
+
+def test_every_number_of_a_session_has_its_label_unit_and_sentence(real: TestClient) -> None:
+    content = real.get("/api/table").content
+    (size,) = struct.unpack("<I", content[:4])
+    columns = json.loads(content[4 : 4 + size])["columns"]
+    assert len(columns) > 60
+    unexplained = [c["name"] for c in columns if not c["about"] or "Recorded by" in c["about"]]
+    assert unexplained == []
+    units = {c["name"]: c["unit"] for c in columns}
+    for end, unit in (("pixel_size", "Å"), ("_resolution", "Å"), ("angle", "°"), ("voltage", "kV")):
+        assert {units[name] for name in units if name.endswith(end)} == {unit}, end
+
+
+def test_a_part_of_a_micrograph_is_what_the_file_holds(session: Path, real: TestClient) -> None:
+    image, _ = read_mrc(session / "micrographs" / "movie_1.mrc")
+    asked = {"name": "movie_1", "x": 100, "y": 60, "width": 200, "height": 120}
+    content = real.get("/api/crop", params={**asked, "resolution": 0}).content
+    shown = np.asarray(Image.open(io.BytesIO(content))).astype(float)
+    assert shown.shape == (120, 200)
+    part = np.asarray(image, dtype=float)[60:180, 100:300]
+    low, high = np.percentile(part, (0.5, 99.5))
+    np.testing.assert_allclose(shown, 255 * np.clip((part - low) / (high - low), 0, 1), atol=0.6)
+    # With a low-pass of 40 A nothing is left beyond it (pixels of 1.5 A).
+    content = real.get("/api/crop", params={**asked, "resolution": 40}).content
+    power = np.abs(np.fft.rfft2(np.asarray(Image.open(io.BytesIO(content))).astype(float))) ** 2
+    k = np.hypot(np.fft.fftfreq(120)[:, None], np.fft.rfftfreq(200)[None, :]) / PIXEL
+    power[0, 0] = 0
+    assert power[k > 1 / 15].sum() < 0.02 * power.sum()
+    for bad in ({"x": -1}, {"width": 10**7}, {"resolution": "nan"}, {"name": "../x"}, {"y": 9999}):
+        answer = real.get("/api/crop", params={**asked, "resolution": 0, **bad})
+        assert answer.status_code in (404, 422)
+
+
+def test_scores_of_the_session_are_those_of_its_picks(session: Path, real: TestClient) -> None:
+    found = real.get("/api/scores").json()
+    scores = np.concatenate(
+        [
+            real.get("/api/exposure", params={"name": name}).json()["picks"]["score"]
+            for name in ("movie_1", "movie_2")
+        ]
+    )
+    assert found["total"] == len(scores) == sum(found["counts"])
+    middle = 0.5 * (found["score"][49] + found["score"][50])
+    counts = np.reshape(found["counts"], (100, 100)).sum(axis=1)
+    assert abs(int(counts[50:].sum()) - int((scores >= middle).sum())) <= 2
