@@ -121,7 +121,10 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     # the user wants between picks.
     even = standardise(maps.score, allowed)
     everywhere, heights = find_peaks(even, _SPACING * width, 0.0, allowed)
-    split = split_scores(heights[clean(everywhere)])
+    free = clean(everywhere)
+    split = split_scores(heights[free])
+    # What the threshold lets through has no part in what is usual: noise would be, with a low one.
+    usual = everywhere[free & (heights > split.threshold)]
     inner = maps.score[allowed]
     centre = float(np.median(inner))
     spread = 1.4826 * float(np.median(np.abs(inner - centre)))
@@ -135,9 +138,11 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     keep = clean(positions)
     positions, scores = positions[keep], scores[keep]
     at = tuple(np.rint(positions).astype(np.intp).T)
+    place = tuple(np.rint(usual if len(usual) else positions).astype(np.intp).T)
+    known = place[0].size > 0
     # Faint particles: noise alone must not look like contamination.
-    contrast = maps.level[at] / max(float(np.median(maps.level[at])) if len(scores) else 0.0, 1.0)
-    power = maps.power[at] / max(float(np.median(maps.power[at])) if len(scores) else 0.0, 1e-12)
+    contrast = maps.level[at] / max(float(np.median(maps.level[place])) if known else 0.0, 1.0)
+    power = maps.power[at] / max(float(np.median(maps.power[place])) if known else 0.0, 1e-12)
     keep = np.ones(len(scores), dtype=np.bool_)
     if settings.max_contrast:
         keep &= np.abs(contrast) <= settings.max_contrast
