@@ -37,8 +37,9 @@ _SEED, _GROW = 7.0, 4.5
 # A region ends where it is this part of its strongest place, if that is more than `_GROW`: the blur
 # spreads what is very strong far into the ice around it.
 _RIM = 0.5
-# Smallest area, in squared diameters: less is a dark particle.
-_SMALLEST = 1.5
+# Smallest area, in squared diameters: less is a dark particle. At a scale smaller than the particle
+# one that stands out in all its parts, or two that touch, would be more: up to so many times that.
+_SMALLEST, _TOUCHING = 1.5, 2.0
 # More than so many spots, each smaller than so many squared diameters, are the particles of a
 # sparse micrograph with strong contrast.
 _MANY, _SMALL = 8, 8.0
@@ -48,7 +49,7 @@ _UNLIKE = 0.7
 # for at this scale, at which they stand out more.
 SCALE = 120.0
 # Distance of the two levels of carbon and ice, in the robust scatter about them. In 36 micrographs
-# with carbon on 20 to 50 % of the area it was above 12, in ice alone, real and simulated, up to 5.1.
+# with carbon on 20 to 50 % of the area it was above 12, in ice alone, real or not, up to 5.1.
 _TWO = 8.0
 # Darkest and brightest part of the area in which the two are not looked for: crystals, rims.
 _TAILS = 0.1
@@ -100,7 +101,7 @@ def junk_mask(
     # Large crystals widen the scatter, and then seem smaller than they are: take it again without.
     for _ in range(_ROUNDS):
         far = np.maximum(np.abs(_scatter(level, usual)), _scatter(texture, usual))
-        found = carbon | _regions(np.where(carbon, 0, far), particle)
+        found = carbon | _regions(np.where(carbon, 0, far), particle, width)
         if np.array_equal(found, mask) or found.mean() > max(_MOST, carbon.mean()):
             break
         mask = found
@@ -135,18 +136,21 @@ def _large(mask: BoolArray, area: float) -> BoolArray:
     return np.asarray(keep[regions])
 
 
-def _regions(far: FloatArray, width: float) -> BoolArray:
+def _regions(far: FloatArray, particle: float, width: float) -> BoolArray:
     """Return connected regions that are far from the usual, not counting single particles."""
+    smallest = _SMALLEST * particle**2 * min(_TOUCHING, particle / width)
     grown, n = label(far > _GROW)
     if not n:
         return np.zeros(far.shape, dtype=np.bool_)
     grown, n = label((grown > 0) & (far >= _RIM * _tops(grown, n, far)[grown]))
     top = _tops(grown, n, far)
     area = np.bincount(grown.ravel(), minlength=n + 1)
-    keep = (top > _SEED) & (area > _SMALLEST * width**2)
+    keep = (top > _SEED) & (area > smallest)
     keep[0] = False
-    small = keep & (area < _SMALL * width**2)
-    if small.sum() > _MANY:
+    small = area < _SMALL * particle**2
+    # At a scale smaller than theirs, single particles are spots, too.
+    spots = small & (top > _SEED) & (area > 0.5 * particle**2) if width < particle else keep & small
+    if spots.sum() > _MANY:
         keep &= ~small
     return np.asarray(keep[grown])
 

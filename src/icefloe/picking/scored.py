@@ -19,7 +19,7 @@ from icefloe.picking.junk import on_junk
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.normalise import SearchImage
 from icefloe.picking.result import Picks
-from icefloe.picking.threshold import split_scores
+from icefloe.picking.threshold import split_particles
 
 __all__ = ["ScoreMaps", "picks_from_maps", "power_map"]
 
@@ -122,9 +122,9 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     even = standardise(maps.score, allowed)
     everywhere, heights = find_peaks(even, _SPACING * width, 0.0, allowed)
     free = clean(everywhere)
-    split = split_scores(heights[free])
+    split = split_particles(heights[free])
     # What the threshold lets through has no part in what is usual: noise would be, with a low one.
-    usual = everywhere[free & (heights > split.threshold)]
+    usual = everywhere[free & (heights > split.threshold) & (heights < split.ceiling)]
     inner = maps.score[allowed]
     centre = float(np.median(inner))
     spread = 1.4826 * float(np.median(np.abs(inner - centre)))
