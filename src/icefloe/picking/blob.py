@@ -24,7 +24,6 @@ from icefloe._types import BoolArray, FloatArray, Tensor
 from icefloe.errors import MissingMetadataError, SettingsError
 from icefloe.fourier import frequency_axes, irfft2, rfft2, to_device, to_numpy
 from icefloe.kernels.peaks import find_peaks
-from icefloe.picking.junk import SCALE, junk_mask
 from icefloe.picking.normalise import SearchImage, clean_image, padded_border, search_image
 from icefloe.picking.result import Picks
 from icefloe.picking.settings import BlobSettings
@@ -101,8 +100,6 @@ def pick_blobs(
     if max(border) > 1:
         flags += (f"padded borders left out (top, bottom, left, right): {border} px",)
     allowed = allowed_area(search, border, settings.edge * low / pixel)
-    if settings.max_contrast:
-        allowed &= ~_junk(cleaned, border, allowed.shape, low, pixel_size, settings)
     # Noise must be counted the same way whatever distance the user wants between picks.
     spacing = _PEAK_SPACING * low / pixel
 
@@ -157,32 +154,6 @@ def pick_blobs(
         split=split,
         psi=None if best.angle is None else -best.angle[index[:, 0], index[:, 1]].astype(float),
     )
-
-
-def _junk(
-    image: FloatArray,
-    border: tuple[int, int, int, int],
-    shape: tuple[int, int],
-    diameter: float,
-    pixel_size: float,
-    settings: BlobSettings,
-) -> BoolArray:
-    """Return carbon, crystals and aggregates on a map of the whole micrograph."""
-    top, bottom, left, right = border
-    ny, nx = image.shape
-    found = junk_mask(
-        np.ascontiguousarray(image[top : ny - bottom, left : nx - right]),
-        diameter / pixel_size,
-        min(diameter, SCALE) / pixel_size,
-        bright=settings.contrast == "bright",
-    )
-    y = ((np.arange(shape[0]) + 0.5) * ny / shape[0] - top) / (ny - top - bottom)
-    x = ((np.arange(shape[1]) + 0.5) * nx / shape[1] - left) / (nx - left - right)
-    rows, columns = (
-        np.clip(np.floor(at * n).astype(np.intp), 0, n - 1)
-        for at, n in zip((y, x), found.shape, strict=True)
-    )
-    return np.asarray(found[np.ix_(rows, columns)])
 
 
 def _shapes(settings: BlobSettings) -> tuple[str, ...]:

@@ -36,7 +36,7 @@ _REACH = 0.6
 _SEED, _GROW = 7.0, 4.5
 # A region ends where it is this part of its strongest place, if that is more than `_GROW`: the blur
 # spreads what is very strong far into the ice around it.
-_RIM = 0.5
+_RIM = 0.35
 # Smallest area, in squared diameters: less is a dark particle. At a scale smaller than the particle
 # one that stands out in all its parts, or two that touch, would be more: up to so many times that.
 _SMALLEST, _TOUCHING = 1.5, 2.0

@@ -150,7 +150,8 @@ def split_particles(scores: FloatArray) -> ScoreSplit:
     """
     v = np.asarray(scores, dtype=np.float64)
     split = split_scores(v)
-    above = v > split.threshold
+    # One or two peaks are no population, but they can be all that the fit sees.
+    above = v > (split.threshold if split.clear else split.at(0.5))
     if 0 < np.count_nonzero(above) < _HANDFUL:
         rest = split_scores(v[~above])
         found = np.count_nonzero(v[~above] > rest.threshold)
