@@ -35,6 +35,8 @@ _WINDOWS, _SKIPPED = 300, 0.05
 _ROUNDS = 3
 # A less evident size is taken if its particles explain so many times the variance of the images.
 _BETTER = 1.5
+# It must find this part of the other's number: a few pieces of dirt can explain much.
+_ENOUGH = 0.2
 # Height, relative to the highest, that a particle's border has in the average.
 _BORDER = 0.2
 
@@ -134,7 +136,9 @@ def bootstrap_bank(
             continue
         assert made is not None  # there is more than one round
         # The most evident comes first, and gives way to what explains the images far better.
-        if best is None or made.explained > _BETTER * best.explained:
+        if best is None or (
+            made.explained > _BETTER * best.explained and made.n > _ENOUGH * best.n
+        ):
             best = replace(made, visible=visible, shape=shape)
     if best is None:
         assert refused is not None  # there is at least one candidate
