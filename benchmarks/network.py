@@ -25,9 +25,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from picking import DATA, SETS, Array, Found, Micrograph, auto, bootstrap, load, measure, table
+from picking import (
+    DATA,
+    SETS,
+    Array,
+    Found,
+    Micrograph,
+    auto,
+    bootstrap,
+    load,
+    measure,
+    picture,
+    table,
+)
 from picking import icefloe as blob
-from scipy.ndimage import gaussian_filter
 
 from icefloe.network import (
     NetworkSettings,
@@ -99,35 +110,6 @@ def judged(
     return np.concatenate(scores), np.concatenate(right)
 
 
-def overlay(name: str, m: Micrograph, found: Found, path: Path) -> None:
-    """Draw picks (green: marked, red: not) and marks without a pick (blue)."""
-    from matplotlib.collections import EllipseCollection
-    from matplotlib.figure import Figure
-
-    width = SETS[name].diameter / SETS[name].pixel_size
-    image = gaussian_filter(m.image, 0.02 * width)
-    ny, nx = image.shape
-    hits = np.asarray(match_picks(found[0], found[1], m.truth, 0.3 * width))
-    missed = np.delete(m.truth, hits[hits >= 0], axis=0)
-    figure = Figure(figsize=(7, 7 * ny / nx), dpi=120)
-    axes = figure.add_axes((0, 0, 1, 1))
-    low, high = np.percentile(image, [1, 99])
-    axes.imshow(image, cmap="gray", vmin=low, vmax=high)
-    for places, colour, size in (
-        (found[0][hits >= 0], "#2ecc40", width),
-        (found[0][hits < 0], "#ff4136", width),
-        (missed, "#39a9ff", 0.75 * width),
-    ):
-        axes.add_collection(
-            EllipseCollection(
-                size, size, 0, units="xy", offsets=places[:, ::-1], facecolors="none",
-                edgecolors=colour, linewidths=0.9, transOffset=axes.transData,
-            )
-        )  # fmt: skip
-    axes.set_axis_off()
-    figure.savefig(path, metadata={"Software": None})
-
-
 def reliability_picture(found: dict[str, tuple[Array, np.ndarray]], path: Path) -> None:
     """Draw the share of marked picks over their score, a panel a model."""
     from matplotlib.figure import Figure
@@ -175,8 +157,8 @@ def compare(sets: list[str], data: Path, pictures: Path | None, others: bool) ->
         if pictures:
             draw_training(done, pictures / f"network-training-{name}.png")
             shown = held[-1] if name == "betagal" else held[0]
-            overlay(name, shown, general(shown, True), pictures / f"network-general-{name}.png")
-            overlay(name, shown, special(shown, True), pictures / f"network-trained-{name}.png")
+            picture(name, shown, general(shown, True), pictures / f"network-general-{name}.png")
+            picture(name, shown, special(shown, True), pictures / f"network-trained-{name}.png")
     print(table(rows))
     print("\n".join(TOPAZ[name] for name in sets))
     print("\n".join(lines))

@@ -39,7 +39,7 @@ from icefloe.picking import (
     pick_templates,
 )
 from icefloe.picking.templates import blob_template
-from icefloe.scoring import pool_picks
+from icefloe.scoring import match_picks, pool_picks
 
 DATA = Path(__file__).resolve().parents[1].parent / "shared" / "data"
 Array = NDArray[np.float64]
@@ -314,6 +314,47 @@ def table(rows: Iterable[Row]) -> str:
         cells = " | ".join("-" if np.isnan(v) else f"{v:.3f}" for v in values)
         lines.append(f"| {r.data} | {r.half} | {r.method} | {cells} | {r.seconds:.2f} |")
     return "\n".join(lines)
+
+
+def marked(name: str, m: Micrograph, found: Found) -> NDArray[np.intp]:
+    """Return for each pick, best first, the number of the mark it matches, or -1."""
+    distance = 0.3 * SETS[name].diameter / SETS[name].pixel_size
+    return np.asarray(match_picks(found[0], found[1], m.truth, distance))
+
+
+def picture(
+    name: str, m: Micrograph, found: Found, path: Path, mask: NDArray[np.bool_] | None = None
+) -> None:
+    """Draw picks (green: marked, red: not), marks without a pick (blue) and a mask (orange)."""
+    from matplotlib.collections import EllipseCollection
+    from matplotlib.figure import Figure
+
+    width = SETS[name].diameter / SETS[name].pixel_size
+    image = gaussian_filter(m.image, 0.02 * width)
+    ny, nx = image.shape
+    hits = marked(name, m, found)
+    missed = np.delete(m.truth, hits[hits >= 0], axis=0)
+    figure = Figure(figsize=(7, 7 * ny / nx), dpi=120)
+    axes = figure.add_axes((0, 0, 1, 1))
+    low, high = np.percentile(image, [1, 99])
+    axes.imshow(image, cmap="gray", vmin=low, vmax=high)
+    if mask is not None:
+        shade = np.zeros((*mask.shape, 4))
+        shade[mask] = (1, 0.6, 0, 0.35)
+        axes.imshow(shade, extent=(-0.5, nx - 0.5, ny - 0.5, -0.5), interpolation="nearest")
+    for places, colour, size in (
+        (found[0][hits >= 0], "#2ecc40", width),
+        (found[0][hits < 0], "#ff4136", width),
+        (missed, "#39a9ff", 0.75 * width),
+    ):
+        axes.add_collection(
+            EllipseCollection(
+                size, size, 0, units="xy", offsets=places[:, ::-1], facecolors="none",
+                edgecolors=colour, linewidths=0.9, transOffset=axes.transData,
+            )
+        )  # fmt: skip
+    axes.set_axis_off()
+    figure.savefig(path, metadata={"Software": None})
 
 
 def main() -> None:

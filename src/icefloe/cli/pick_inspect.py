@@ -87,7 +87,8 @@ def inspect(
         target = out or session.project.root / "report" / "picks"
     else:
         assert picks is not None
-        load, title = _of_star(picks, given), picks.parent.name or picks.name
+        # The directory is often just called picks.
+        load, title = _of_star(picks, given), "/".join(picks.resolve().parts[1:-1][-2:])
         target = out or picks.parent / "picks_inspected"
     if not load:
         raise SettingsError(f"{project or picks} has no picks", "picked micrographs")
@@ -192,7 +193,8 @@ def _sheets(shown: Sequence[Candidates]) -> list[WindowSheet]:
     from icefloe.report.picks_page import WindowSheet
     from icefloe.report.windows import window_sheet
 
-    share = max(2, -(-36 // len(shown)))
+    # Three rows of twelve.
+    share = max(2, 36 // len(shown))
     groups: list[list[Any]] = [[], [], []]
     for found in shown:
         score = np.asarray(found.numbers["score"], dtype=np.float64)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from icefloe._types import BoolArray, FloatArray
+from icefloe._types import FloatArray
 from icefloe.errors import InputError
 from icefloe.fourier import irfft2
 from icefloe.kernels.peaks import find_peaks
@@ -26,17 +26,17 @@ from icefloe.picking.match import match_templates
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.template import REACH, MatchField, match_field
 from icefloe.picking.templates import blob_template
-from icefloe.picking.threshold import split_scores
+from icefloe.picking.threshold import split_particles
 
 __all__ = ["Bootstrap", "bootstrap_bank", "size_evidence"]
 
 # Windows a micrograph that are averaged: the best, but not the very best, which are often junk.
 _WINDOWS, _SKIPPED = 300, 0.05
 _ROUNDS = 3
-# Fewer peaks than that are not particles if others show without them.
-_HANDFUL = 5
 # A less evident size is taken if its particles explain so many times the variance of the images.
 _BETTER = 1.5
+# It must find this part of the other's number: a few pieces of dirt can explain much.
+_ENOUGH = 0.2
 # Height, relative to the highest, that a particle's border has in the average.
 _BORDER = 0.2
 
@@ -136,7 +136,9 @@ def bootstrap_bank(
             continue
         assert made is not None  # there is more than one round
         # The most evident comes first, and gives way to what explains the images far better.
-        if best is None or made.explained > _BETTER * best.explained:
+        if best is None or (
+            made.explained > _BETTER * best.explained and made.n > _ENOUGH * best.n
+        ):
             best = replace(made, visible=visible, shape=shape)
     if best is None:
         assert refused is not None  # there is at least one candidate
@@ -181,7 +183,8 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> _Average:
         even = standardise(score, field.allowed)
         width = bank.diameter / bank.pixel_size
         places, heights = find_peaks(even, 0.75 * width, 0.0, field.allowed)
-        places = places[_particles(heights)]
+        split = split_particles(heights)
+        places = places[(heights > split.threshold) & (heights < split.ceiling)]
         at = np.rint(places).astype(np.intp)
         explained += float((score[at[:, 0], at[:, 1]] ** 2).sum()) * width**2
         area += float(np.count_nonzero(field.allowed))
@@ -197,18 +200,6 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> _Average:
     image = radial_average(total / n)
     bank = TemplateBank(image[None], bank.pixel_size, bank.diameter, False)
     return _Average(bank, n, explained / max(area, 1.0))
-
-
-def _particles(heights: FloatArray) -> BoolArray:
-    """Return which peaks are those of particles."""
-    split = split_scores(heights)
-    above = heights > split.threshold
-    if np.count_nonzero(above) < _HANDFUL:
-        # What is far above everything else is contamination: without it, particles may show.
-        again = split_scores(heights[~above])
-        if again.clear:
-            return np.asarray(~above & (heights > again.threshold))
-    return np.asarray(above)
 
 
 def _extent(bank: TemplateBank) -> float:

@@ -26,7 +26,7 @@ __all__ = ["SizeEvidence", "find_size", "size_evidence"]
 # Range, A, and number of diameters that are tried.
 _SMALLEST, _LARGEST, _STEPS = 50.0, 450.0, 15
 # Fewer particles than that, in all micrographs together and in each, are no evidence of a size.
-_FEWEST, _FEWEST_EACH = 15, 5
+_FEWEST, _FEWEST_EACH = 15, 8
 # A peak of the evidence is another candidate where it is this part of the highest, and this many
 # times smaller or larger.
 _COMPARABLE, _UNLIKE = 0.75, 1.5

@@ -19,12 +19,14 @@ from icefloe.picking.junk import on_junk
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.normalise import SearchImage
 from icefloe.picking.result import Picks
-from icefloe.picking.threshold import split_scores
+from icefloe.picking.threshold import split_particles
 
 __all__ = ["ScoreMaps", "picks_from_maps", "power_map"]
 
 # Spacing, in diameters, of the local maxima whose heights tell noise from particles.
 _SPACING = 0.7
+# The levels of fewer picks have no scatter to speak of; noise alone rarely exceeds 1.
+_FEW = 10
 # Sigma, in diameters, of the Gaussian neighbourhood over which a pick's power is taken.
 _POWER_REACH = 0.25
 
@@ -121,7 +123,10 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     # the user wants between picks.
     even = standardise(maps.score, allowed)
     everywhere, heights = find_peaks(even, _SPACING * width, 0.0, allowed)
-    split = split_scores(heights[clean(everywhere)])
+    free = clean(everywhere)
+    split = split_particles(heights[free])
+    # What the threshold lets through has no part in what is usual: noise would be, with a low one.
+    usual = everywhere[free & (heights > split.threshold) & (heights < split.ceiling)]
     inner = maps.score[allowed]
     centre = float(np.median(inner))
     spread = 1.4826 * float(np.median(np.abs(inner - centre)))
@@ -135,8 +140,8 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     keep = clean(positions)
     positions, scores = positions[keep], scores[keep]
     at = tuple(np.rint(positions).astype(np.intp).T)
-    # Faint particles: noise alone must not look like contamination.
-    contrast = maps.level[at] / max(float(np.median(maps.level[at])) if len(scores) else 0.0, 1.0)
+    place = tuple(np.rint(usual if len(usual) else positions).astype(np.intp).T)
+    contrast = maps.level[at] / _usual_level(maps.level[place])
     power = maps.power[at] / max(float(np.median(maps.power[at])) if len(scores) else 0.0, 1e-12)
     keep = np.ones(len(scores), dtype=np.bool_)
     if settings.max_contrast:
@@ -173,6 +178,19 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
         power=power[chosen],
         split=split,
     )
+
+
+def _usual_level(levels: FloatArray) -> float:
+    """Return the unit of contrast: the level of the usual particle.
+
+    Where particles are faint or differ, it is so large that three times it are five standard
+    deviations above the median: noise alone must not look like contamination.
+    """
+    if len(levels) < _FEW:
+        return max(float(np.median(levels)) if len(levels) else 0.0, 1.0)
+    centre = float(np.median(levels))
+    spread = 1.4826 * float(np.median(np.abs(levels - centre)))
+    return max(centre, (centre + 5 * spread) / 3, 0.1)
 
 
 def _allowed(shape: tuple[int, ...], margin: float) -> BoolArray:

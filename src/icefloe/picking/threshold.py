@@ -10,7 +10,7 @@ import numpy as np
 
 from icefloe._types import AnyArray, FloatArray
 
-__all__ = ["ScoreSplit", "part_scores", "split_scores"]
+__all__ = ["ScoreSplit", "part_scores", "split_particles", "split_scores"]
 
 # Below this separation a two-part fit only cuts one part in two, and so does a cut as low as
 # `_LOWEST`: in 40 images of pure noise one or the other held wherever more than 3 peaks were kept.
@@ -21,6 +21,9 @@ _LOWEST = 2.2
 _FAR = 4.0
 _FEWEST = 3
 _SAFE = 4.0
+# Fewer peaks than that, far above all others, are contamination if so many particles, so far from
+# the noise, show without them.
+_HANDFUL, _APART = 5, 3.0
 _BINS = 256
 
 
@@ -45,6 +48,8 @@ class ScoreSplit:
         Histogram of the peak heights, (n,) and (n + 1,).
     reason
         Why the threshold is where it is, as a sentence.
+    ceiling
+        Score above which a few peaks are those of contamination; infinite without such.
     """
 
     threshold: float
@@ -57,6 +62,7 @@ class ScoreSplit:
     counts: AnyArray = field(default_factory=lambda: np.zeros(0, dtype=np.int64), repr=False)
     edges: FloatArray = field(default_factory=lambda: np.zeros(1), repr=False)
     reason: str = ""
+    ceiling: float = float("inf")
 
     def at(self, chance: float) -> float:
         """Return the score of a peak that is a particle with this probability, 0 to 1."""
@@ -65,7 +71,7 @@ class ScoreSplit:
 
     def scaled(self, factor: float, offset: float) -> ScoreSplit:
         """Return the split of scores that are `factor` times these, plus `offset`."""
-        scores = ("threshold", "low", "high")
+        scores = ("threshold", "low", "high", "ceiling")
         changed: dict[str, Any] = {k: factor * getattr(self, k) + offset for k in scores}
         changed |= {"width": factor * self.width, "edges": factor * self.edges + offset}
         moved = replace(self, **changed)
@@ -135,6 +141,23 @@ def split_scores(scores: FloatArray) -> ScoreSplit:
         found = ScoreSplit(float(crossing), float(separation), True)
     found = replace(found, low=low, high=high, width=width, share=share, counts=counts, edges=edges)
     return replace(found, reason=_why(found))
+
+
+def split_particles(scores: FloatArray) -> ScoreSplit:
+    """Tell particles from noise where a few peaks of contamination may be far above both.
+
+    As `split_scores`, but a handful of peaks does not count as the particles if more show below.
+    """
+    v = np.asarray(scores, dtype=np.float64)
+    split = split_scores(v)
+    # One or two peaks are no population, but they can be all that the fit sees.
+    above = v > (split.threshold if split.clear else split.at(0.5))
+    if 0 < np.count_nonzero(above) < _HANDFUL:
+        rest = split_scores(v[~above])
+        found = np.count_nonzero(v[~above] > rest.threshold)
+        if rest.clear and rest.separation >= _APART and found >= _HANDFUL:
+            return replace(rest, ceiling=float(v[above].min()))
+    return split
 
 
 def _why(split: ScoreSplit) -> str:
