@@ -25,6 +25,7 @@ from icefloe.optics import CtfParameters
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.scored import picks_from_maps
 from icefloe.picking.template import score_maps
+from icefloe.picking.threshold import CLEAR
 
 if TYPE_CHECKING:
     from icefloe.picking import Picks, TemplateBank
@@ -41,7 +42,7 @@ _LONGER = 1.15
 # So many times farther apart must the scores of particles and noise lie (docs/classes.md).
 _BETTER = 1.1
 # Particles that make the templates, and of one class.
-_ENOUGH, _PER_CLASS = 2000, 60
+_ENOUGH, _PER_CLASS = 1200, 60
 # Choices about which of the scores are picks; what is compared here takes them as they come.
 _AFTERWARDS = ("threshold", "max_score", "min_power", "max_power", "max_picks", "min_distance")
 
@@ -106,7 +107,7 @@ def refine_templates(
     if total < _FEWEST:
         reason = f"the round template found {total} particles, and classes need {_FEWEST}"
         return Refinement(None, reason, numbers)
-    before = np.array([p.separation for p in picks])
+    before, clear = np.array([p.separation for p in picks]), _clear(picks)
     best: TemplateBank | None = None
     try:
         length = first
@@ -117,7 +118,7 @@ def refine_templates(
         if longer:
             # Not several on each of them.
             picks = [picks_from_maps(replace(m, diameter=diameter), plain) for m in maps]
-        ratio = 0.0
+        ratio, lost = 0.0, 0
         # Picks by averages are better centred than those by a round template, and make better
         # averages in turn; not where averages do worse, as on round particles.
         for turn in range(2):
@@ -127,7 +128,7 @@ def refine_templates(
             after = np.array([p.separation for p in found])
             gain = float(np.median(after / np.maximum(before, 1e-6)))
             if gain > ratio:
-                ratio, best = gain, made
+                ratio, best, lost = gain, made, clear - _clear(found)
                 numbers |= {"separation_classes": _rounded(after), "templates": len(made.images)}
             picks = found
     except InputError as error:  # too few windows lie inside the micrographs
@@ -135,6 +136,9 @@ def refine_templates(
     numbers |= {"ratio": round(ratio, 3), "needed": _BETTER}
     what = f"lie {ratio:.2f} times as far apart with class averages as with the round template"
     if best is None or ratio < _BETTER:
+        return Refinement(None, f"scores of particles and noise {what}", numbers)
+    if lost > 0:  # no threshold could be found there
+        what += f", but in {lost} more of the micrographs they cannot be told apart"
         return Refinement(None, f"scores of particles and noise {what}", numbers)
     return Refinement(best, f"scores of particles and noise {what}", numbers)
 
@@ -190,7 +194,7 @@ class _Trial:
         classes = int(np.clip(count // _PER_CLASS, _CLASSES, 50))
         made = self.made(picks, diameter, _ENOUGH, classes, finest).bank
         bank = replace(made, diameter=diameter)
-        lenses = self.ctfs or [None] * len(self.images)
+        lenses: Sequence[CtfParameters | None] = self.ctfs or [None] * len(self.images)
         found = [
             picks_from_maps(
                 score_maps(image, bank, pixel_size=self.pixel_size, settings=self.settings,
@@ -237,6 +241,11 @@ def _some(picks: Picks, share: float) -> tuple[FloatArray, FloatArray]:
     chosen = np.unique(np.linspace(0, n - 1, max(1, round(n * min(1.0, share)))).astype(np.intp))
     chosen = chosen[:n]
     return picks.y[chosen], picks.x[chosen]
+
+
+def _clear(picks: Sequence[Picks]) -> int:
+    """Return in how many micrographs particles can be told from noise."""
+    return sum(p.separation > CLEAR for p in picks)
 
 
 def _weighted_median(values: FloatArray, weights: AnyArray) -> float:

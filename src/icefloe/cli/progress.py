@@ -121,7 +121,7 @@ class RunDisplay:
         else:
             text += "; there was nothing to do"
         self._print(text)
-        if self._session.settings.pick.method == "auto":
+        if self._session.uses_reference():
             self._print(describe_reference(self._session))
         if summary.known_failures:
             self._print(
