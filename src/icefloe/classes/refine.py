@@ -151,14 +151,20 @@ class _Trial:
     settings: MatchSettings
 
     def made(
-        self, picks: Sequence[Picks], diameter: float, most: int, classes: int, finest: float
+        self,
+        picks: Sequence[Picks],
+        diameter: float,
+        most: int,
+        classes: int,
+        finest: float,
+        iterations: int = 20,
     ) -> TemplatesFromPicks:
         share = most / max(1, sum(len(p) for p in picks))
         return templates_from_picks(
             self.images, [_some(p, share) for p in picks], self.ctfs, self.pixel_size, diameter,
             bright=self.settings.contrast == "bright",
             settings=ClassifySettings(
-                classes=classes, diameter=diameter, resolution=finest,
+                classes=classes, diameter=diameter, resolution=finest, iterations=iterations,
                 # Pixels just fine enough: their number is what takes time.
                 bin_to=max(4.0, 0.4 * finest),
             ),
@@ -172,7 +178,9 @@ class _Trial:
             if turn and length < _LONGER * first:
                 break
             reach = _LOOK_AGAIN * length if turn else reach
-            found = self.made(picks, reach, _LOOKED_AT, _CLASSES, max(20.0, reach / 8))
+            found = self.made(
+                picks, reach, _LOOKED_AT, _CLASSES, max(20.0, reach / 8), iterations=12
+            )
             seen = found.classification
             extents = np.array([longest_extent(i, seen.pixel_size, reach) for i in seen.images])
             sizes = np.array([rank.population for rank in seen.ranks])
