@@ -39,8 +39,10 @@ _FEWEST = 100
 _LOOKED_AT, _CLASSES, _LOOK, _LOOK_AGAIN = 500, 10, 1.6, 1.4
 # Particles that are so much longer than the round template are not round.
 _LONGER = 1.15
-# So many times farther apart must the scores of particles and noise lie (docs/classes.md).
-_BETTER = 1.1
+# So many times farther apart must the scores of particles and noise lie: of particles that a round
+# template is as wide as, and of longer ones, for which it is wrong (docs/classes.md).
+_BETTER, _BETTER_LONG = 1.2, 1.05
+_PROMISING = 1.1
 # Particles that make the templates, and of one class.
 _ENOUGH, _PER_CLASS = 1200, 60
 # Choices about which of the scores are picks; what is compared here takes them as they come.
@@ -120,11 +122,11 @@ def refine_templates(
             picks = [picks_from_maps(replace(m, diameter=diameter), plain) for m in maps]
         ratio, lost = 0.0, 0
         # Picks by averages are better centred than those by a round template, and make better
-        # averages in turn; not where averages do worse, as on round particles.
+        # averages in turn. Round particles are tried with few first, since they rarely gain.
         for turn in range(2):
-            if turn and not longer and ratio < 1:
+            if turn and not longer and ratio < _PROMISING:
                 break
-            made, found = trial.classes(picks, diameter)
+            made, found = trial.classes(picks, diameter, _ENOUGH if longer or turn else _LOOKED_AT)
             after = np.array([p.separation for p in found])
             gain = float(np.median(after / np.maximum(before, 1e-6)))
             if gain > ratio:
@@ -133,9 +135,10 @@ def refine_templates(
             picks = found
     except InputError as error:  # too few windows lie inside the micrographs
         return Refinement(None, f"no classes could be made ({error.found})", numbers)
-    numbers |= {"ratio": round(ratio, 3), "needed": _BETTER}
+    needed = _BETTER_LONG if longer else _BETTER
+    numbers |= {"ratio": round(ratio, 3), "needed": needed}
     what = f"lie {ratio:.2f} times as far apart with class averages as with the round template"
-    if best is None or ratio < _BETTER:
+    if best is None or ratio < needed:
         return Refinement(None, f"scores of particles and noise {what}", numbers)
     if lost > 0:  # no threshold could be found there
         what += f", but in {lost} more of the micrographs they cannot be told apart"
@@ -195,12 +198,14 @@ class _Trial:
             )
         return length, steps
 
-    def classes(self, picks: Sequence[Picks], diameter: float) -> tuple[TemplateBank, list[Picks]]:
-        """Return templates from picks, and what they find."""
-        count = min(_ENOUGH, sum(len(p) for p in picks))
+    def classes(
+        self, picks: Sequence[Picks], diameter: float, most: int
+    ) -> tuple[TemplateBank, list[Picks]]:
+        """Return templates from at most so many picks, and what they find."""
+        count = min(most, sum(len(p) for p in picks))
         finest = max(15.0, 2 * diameter / self.settings.samples)
         classes = int(np.clip(count // _PER_CLASS, _CLASSES, 50))
-        made = self.made(picks, diameter, _ENOUGH, classes, finest).bank
+        made = self.made(picks, diameter, most, classes, finest).bank
         bank = replace(made, diameter=diameter)
         lenses: Sequence[CtfParameters | None] = self.ctfs or [None] * len(self.images)
         found = [
