@@ -136,9 +136,11 @@ def study(half: Half) -> None:
     seconds = time.process_time() - begin
     print(f"{'':22s} {found.reason} ({found.numbers.get('particles')} particles, "
           f"{seconds:.1f} CPU s)")  # fmt: skip
-    if found.bank is not None:
-        result = score(half, found.bank, True)
-        print(f"{'':22s} {len(found.bank.images)} averages, {found.bank.diameter:.0f} A: {result}")
+    if found.tried is not None:
+        taken = "taken" if found.bank is not None else "not taken"
+        result = score(half, found.tried, True)
+        size = f"{found.tried.diameter:.0f} A"
+        print(f"{'':22s} {len(found.tried.images)} averages, {size}, {taken}: {result}", flush=True)
 
 
 def main() -> None:

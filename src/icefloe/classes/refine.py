@@ -62,11 +62,14 @@ class Refinement:
         Why, as a sentence.
     numbers
         What it was decided by, JSON-able.
+    tried
+        The templates from class averages, taken or not; None where there are none.
     """
 
     bank: TemplateBank | None
     reason: str
     numbers: dict[str, Any]
+    tried: TemplateBank | None = None
 
 
 def refine_templates(
@@ -139,11 +142,11 @@ def refine_templates(
     numbers |= {"ratio": round(ratio, 3), "needed": needed}
     what = f"lie {ratio:.2f} times as far apart with class averages as with the round template"
     if best is None or ratio < needed:
-        return Refinement(None, f"scores of particles and noise {what}", numbers)
+        return Refinement(None, f"scores of particles and noise {what}", numbers, best)
     if lost > 0:  # no threshold could be found there
         what += f", but in {lost} more of the micrographs they cannot be told apart"
-        return Refinement(None, f"scores of particles and noise {what}", numbers)
-    return Refinement(best, f"scores of particles and noise {what}", numbers)
+        return Refinement(None, f"scores of particles and noise {what}", numbers, best)
+    return Refinement(best, f"scores of particles and noise {what}", numbers, best)
 
 
 @dataclass(frozen=True)

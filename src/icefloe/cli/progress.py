@@ -152,6 +152,8 @@ def describe_reference(session: Session) -> str:
     if reference.flags:
         return "; ".join(reference.flags)
     where = session.project.listed(session.project.reference)
+    if session.settings.pick.method == "network":
+        return f"Diameter for the network: {reference.diameter:.0f} A, as found ({where})"
     if stored.origin == "user":
         return f"Reference: templates given for particles of {reference.diameter:.0f} A ({where})"
     classes = reference.numbers.get("classes", {})
