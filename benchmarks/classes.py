@@ -361,7 +361,9 @@ def line(name: str, found: dict[str, float], cpu: float, wall: float) -> None:
 
 
 def run_ours(name: str, truth: dict[str, Any], use_ctf: bool = True, **choices: Any) -> Any:
-    settings = ClassifySettings(**{"classes": K, "diameter": truth["diameter"], **choices})
+    settings = ClassifySettings(
+        **{"classes": truth.get("classes", K), "diameter": truth["diameter"], **choices}
+    )
     wall, cpu = time.perf_counter(), time.process_time()
     found = classify_particles(truth["images"], truth["ctf"] if use_ctf else None,
                                pixel_size=truth["pixel"], settings=settings)  # fmt: skip
@@ -375,10 +377,10 @@ def groel(data: Path) -> Path:
 
 
 def simulated(data: Path, particles: int, snrs: list[float], iterations: int, limit: float,
-              work: Path, seeds: int) -> None:  # fmt: skip
+              work: Path, seeds: int, classes: int) -> None:  # fmt: skip
     for snr in snrs:
-        truth = simulate(groel(data), particles, 64, 4.0, 10, snr)
-        print(f"GroEL, {particles} particles, 64 px of 4 A, 10 views, SNR {snr}, K = {K}")
+        truth = simulate(groel(data), particles, 64, 4.0, 10, snr) | {"classes": classes}
+        print(f"GroEL, {particles} particles, 64 px of 4 A, 10 views, SNR {snr}, K = {classes}")
         for seed in range(seeds):
             run_ours(f"icefloe, seed {seed}", truth, seed=seed)
     if iterations:
@@ -404,7 +406,8 @@ def relion_simulated(truth: dict[str, Any], work: Path, iterations: int, limit: 
     write_star(folder / "particles.star", {"optics": optics, "particles": StarTable(columns)})
     command = [
         "relion_refine", "--o", "relion/run", "--i", "particles.star", "--particle_diameter",
-        str(1.15 * truth["diameter"]), "--K", str(K), "--iter", str(iterations), "--tau2_fudge",
+        str(1.15 * truth["diameter"]), "--K", str(truth.get("classes", K)),
+        "--iter", str(iterations), "--tau2_fudge",
         "2", "--ctf", "--psi_step", "12", "--offset_range", "5", "--offset_step", "2",
         "--oversampling", "1", "--norm", "--scale", "--zero_mask", "--flatten_solvent", "--pad",
         "2", "--pool", "30", "--j", "2", "--preread_images", "--dont_combine_weights_via_disc",
@@ -501,6 +504,7 @@ def main() -> None:
     parser.add_argument("--particles", type=int, default=3000)
     parser.add_argument("--snr", type=float, nargs="+", default=[0.1, 0.05, 0.02])
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--classes", type=int, default=K, help="Of the simulated particles.")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -508,7 +512,7 @@ def main() -> None:
         real(given.data, given.work, given.relion_iterations, given.limit, given.threads)
     elif given.what == "simulated":
         simulated(given.data, given.particles, given.snr, given.relion_iterations, given.limit,
-                  given.work, given.seeds)  # fmt: skip
+                  given.work, given.seeds, given.classes)  # fmt: skip
     elif given.what == "speed":
         speed(given.data)
     else:

@@ -1,4 +1,4 @@
-"""Simulated micrographs of a particle more than twice as long as wide, which round templates miss."""
+"""Simulated micrographs of a particle more than twice as long as wide."""
 
 from __future__ import annotations
 

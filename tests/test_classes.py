@@ -17,6 +17,7 @@ from icefloe.classes.assign import balanced_classes
 from icefloe.classes.averages import fourier_ring_correlation, resolution_at
 from icefloe.classes.basis import Harmonics, soft_mask
 from icefloe.classes.basis import turned as turned_harmonics
+from icefloe.classes.border import windows_over_border
 from icefloe.classes.geometry import middle_of, shift_grid, turn_shifts
 from icefloe.classes.prepare import prepare_particles, ring_transfer
 from icefloe.classes.scoring import best_scores
@@ -301,6 +302,31 @@ def test_ranking_says_what_is_wrong_with_an_average():
     assert ranks[3].parts["size"] < 0.2
     assert all(r.score < 0.5 for r in ranks[2:])
     assert ranks[6].score == 0
+
+
+def test_windows_over_the_border_are_known_and_rank_lower():
+    from icefloe.extraction import ExtractSettings, extract_particles
+
+    rng = np.random.default_rng(5)
+    image = gaussian_filter(rng.standard_normal((300, 400)), 0.7)
+    y = np.array([150.0, 150, 10, 290, 150, 150, 10, 31])
+    x = np.array([200.0, 60, 200, 200, 12, 388, 12, 200])
+    settings = ExtractSettings(box=64, bin_to=3.0)
+    found = extract_particles(image, y, x, pixel_size=2.0, settings=settings)
+    beyond = [False, False, True, True, True, True, True, False]
+    assert windows_over_border(found.images).tolist() == beyond
+    # Windows behind a round mask are no such windows.
+    c = np.arange(found.images.shape[-1]) - found.images.shape[-1] // 2
+    masked = found.images * (np.hypot(c[:, None], c[None]) < 0.8 * len(c) / 2)
+    assert not windows_over_border(masked[:2]).any()
+    good = gaussian_filter(shapes()[0], 1.0)
+    ranks = rank_classes(
+        np.stack([good] * 3), counts=np.array([100] * 3), resolution=np.array([12.0] * 3),
+        pixel_size=PIXEL, diameter=90.0, borders=np.array([0.1, 0.3, 0.5]),
+    )  # fmt: skip
+    assert [r.border for r in ranks] == [0.1, 0.3, 0.5]
+    assert ranks[0].parts["border"] == 1.0
+    assert ranks[0].score > ranks[1].score > 0.5 > ranks[2].score
 
 
 def test_templates_are_the_best_that_differ(result):

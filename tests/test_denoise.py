@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import sys
 
 import numpy as np
@@ -228,14 +229,26 @@ def test_other_files_are_no_weights(tmp_path):
 
     with pytest.raises(InputError, match="no weights file"):
         load_denoiser(tmp_path / "missing.safetensors")
-    with pytest.raises(UnsupportedFormatError, match="not a denoiser's weights"):
-        load_denoiser(weights.GENERAL)  # the picker's
+    with pytest.raises(UnsupportedFormatError, match="not one of Icefloe's denoisers"):
+        load_denoiser(weights.GENERAL)
     good = tmp_path / "good.safetensors"
     save_denoiser(good, untrained())
-    for bad in (b"", b"PK\x03\x04 zip", good.read_bytes()[:-50], b"\xff" * 100):
+    with pytest.raises(UnsupportedFormatError, match="not one of Icefloe's pickers"):
+        weights.load_model(good)
+    whole = good.read_bytes()
+    for bad, said in (
+        (b"", "not a weights file"),
+        (b"PK\x03\x04 zip", "pickle or an archive"),
+        (pickle.dumps({"a": 1}), "pickle or an archive"),
+        (whole[:-50], "damaged"),
+        (whole[:100], "not a weights file"),
+        ((1 << 60).to_bytes(8, "little") + whole[8:], "not a weights file"),
+        (b"\xff" * 100, "not a weights file"),
+        (whole.replace(b'\\"widths\\":[', b'\\"width\\": [', 1), "wrong at 'widths'"),
+    ):
         path = tmp_path / "bad.safetensors"
         path.write_bytes(bad)
-        with pytest.raises(UnsupportedFormatError, match="not a denoiser's weights"):
+        with pytest.raises(UnsupportedFormatError, match=said):
             load_denoiser(path)
     other = untrained()
     save_denoiser(

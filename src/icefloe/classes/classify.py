@@ -8,8 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from icefloe._types import AnyArray, FloatArray
+from icefloe._types import AnyArray, BoolArray, FloatArray
 from icefloe.classes.averages import average_classes
+from icefloe.classes.border import windows_over_border
 from icefloe.classes.loop import MARGIN, Iterations
 from icefloe.classes.prepare import Particles, prepare_particles
 from icefloe.classes.ranking import ClassRank, rank_classes
@@ -91,7 +92,8 @@ def classify_particles(
         half = np.asarray(halves, dtype=np.int64) % 2
     work = Iterations(particles, n_classes, mask, half[particles.used], choice, device, progress)
     work.run()
-    return _result(particles, work, mask, diameter, len(stack), half, flags)
+    over = windows_over_border(stack)[particles.used]
+    return _result(particles, work, mask, diameter, len(stack), half, flags, over)
 
 
 def _result(
@@ -102,11 +104,14 @@ def _result(
     n_given: int,
     halves: AnyArray,
     flags: tuple[str, ...],
+    over: BoolArray,
 ) -> Classification:
     state, size = work.state, particles.pixel_size
     found = average_classes(particles, state, work.n_classes, mask, halves[particles.used])
+    members = np.bincount(state.classes, minlength=work.n_classes)
+    borders = np.bincount(state.classes, over, work.n_classes) / np.maximum(members, 1)
     ranks = rank_classes(found.images, counts=found.counts, resolution=found.resolution,
-                         pixel_size=size, diameter=diameter)  # fmt: skip
+                         pixel_size=size, diameter=diameter, borders=borders)  # fmt: skip
     order = sorted(range(work.n_classes), key=lambda k: (-ranks[k].score, -ranks[k].population, k))
     number = np.empty(work.n_classes, dtype=np.int64)
     number[order] = np.arange(work.n_classes)

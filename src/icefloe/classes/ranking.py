@@ -20,12 +20,13 @@ from icefloe.classes.basis import Harmonics
 __all__ = ["WEIGHTS", "ClassRank", "rank_classes", "rotational_correlation"]
 
 WEIGHTS = {
-    "resolution": 0.30,
+    "resolution": 0.25,
     "population": 0.10,
     "contrast": 0.20,
     "centred": 0.10,
-    "size": 0.20,
+    "size": 0.15,
     "edge": 0.10,
+    "border": 0.10,
 }
 # Classes that correlate more at the best angle show the same view.
 DUPLICATE = 0.95
@@ -51,6 +52,8 @@ class ClassRank:
         Longest extent of what stands out, in diameters.
     edge
         Share of the variance in a ring about the border of the circle, per area.
+    border
+        Share of the particles whose windows reach over their micrograph's border.
     duplicate_of
         0-based number of a better class that shows the same; -1 if there is none.
     parts
@@ -64,6 +67,7 @@ class ClassRank:
     offset: float
     feret: float
     edge: float
+    border: float
     duplicate_of: int
     parts: dict[str, float]
 
@@ -83,6 +87,7 @@ def rank_classes(
     resolution: FloatArray,
     pixel_size: float,
     diameter: float,
+    borders: FloatArray | None = None,
 ) -> tuple[ClassRank, ...]:
     """Judge class averages, in the order given.
 
@@ -98,6 +103,9 @@ def rank_classes(
         A.
     diameter
         Of the particle, A.
+    borders
+        (K,) share of each class's windows that reach over the border of their micrograph; 0 where
+        it is not known.
     """
     width = diameter / pixel_size
     n = images.shape[-1]
@@ -116,7 +124,9 @@ def rank_classes(
     for k, image in enumerate(np.asarray(images, dtype=np.float64)):
         if not full[k] or float(image.std()) < 1e-12:
             zero = dict.fromkeys(WEIGHTS, 0.0)
-            ranks.append(ClassRank(0.0, int(counts[k]), float("inf"), 0.0, 1.0, 0.0, 1.0, -1, zero))
+            ranks.append(
+                ClassRank(0.0, int(counts[k]), float("inf"), 0.0, 1.0, 0.0, 1.0, 0.0, -1, zero)
+            )
             continue
         base = float(np.median(image[outside]))
         image = image - base
@@ -126,6 +136,7 @@ def rank_classes(
         offset, feret = _shape(image, inside | border, width)
         edge = float(np.square(image[border]).mean()) / max(power, 1e-30)
         res = float(resolution[k])
+        beyond = 0.0 if borders is None else float(borders[k])
         parts = {
             "resolution": _fall(res / best, 1.1, 2.5) if np.isfinite(res) else 0.0,
             "population": 1 - _fall(float(counts[k]) / share, 0.05, 0.6),
@@ -133,13 +144,14 @@ def rank_classes(
             "centred": _fall(offset, 0.06, 0.2),
             "size": min(1 - _fall(feret, 0.35, 0.6), _fall(feret, 1.25, 1.5)),
             "edge": _fall(edge, 0.1, 0.7),
+            "border": _fall(beyond, 0.2, 0.4),
         }
         score = sum(WEIGHTS[name] * value for name, value in parts.items())
-        worst = min(parts[name] for name in ("size", "resolution", "centred"))
+        worst = min(parts[name] for name in ("size", "resolution", "centred", "border"))
         limit = 0.3 + 0.7 * min(1.0, 2 * worst)
         ranks.append(
             ClassRank(min(score, limit), int(counts[k]), res, contrast, offset, feret, edge,
-                      -1, parts)
+                      beyond, -1, parts)
         )  # fmt: skip
     twins = _duplicates(images, ranks, pixel_size, diameter)
     return tuple(replace(r, duplicate_of=twin) for r, twin in zip(ranks, twins, strict=True))

@@ -25,6 +25,7 @@ from icefloe.optics import CtfParameters
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.scored import picks_from_maps
 from icefloe.picking.template import score_maps
+from icefloe.picking.threshold import CLEAR
 
 if TYPE_CHECKING:
     from icefloe.picking import Picks, TemplateBank
@@ -38,10 +39,12 @@ _FEWEST = 100
 _LOOKED_AT, _CLASSES, _LOOK, _LOOK_AGAIN = 500, 10, 1.6, 1.4
 # Particles that are so much longer than the round template are not round.
 _LONGER = 1.15
-# So many times farther apart must the scores of particles and noise lie (docs/classes.md).
-_BETTER = 1.1
+# So many times farther apart must the scores of particles and noise lie: of particles that a round
+# template is as wide as, and of longer ones, for which it is wrong (docs/classes.md).
+_BETTER, _BETTER_LONG = 1.2, 1.05
+_PROMISING = 1.1
 # Particles that make the templates, and of one class.
-_ENOUGH, _PER_CLASS = 2000, 60
+_ENOUGH, _PER_CLASS = 1200, 60
 # Choices about which of the scores are picks; what is compared here takes them as they come.
 _AFTERWARDS = ("threshold", "max_score", "min_power", "max_power", "max_picks", "min_distance")
 
@@ -59,11 +62,14 @@ class Refinement:
         Why, as a sentence.
     numbers
         What it was decided by, JSON-able.
+    tried
+        The templates from class averages, taken or not; None where there are none.
     """
 
     bank: TemplateBank | None
     reason: str
     numbers: dict[str, Any]
+    tried: TemplateBank | None = None
 
 
 def refine_templates(
@@ -106,7 +112,7 @@ def refine_templates(
     if total < _FEWEST:
         reason = f"the round template found {total} particles, and classes need {_FEWEST}"
         return Refinement(None, reason, numbers)
-    before = np.array([p.separation for p in picks])
+    before, clear = np.array([p.separation for p in picks]), _clear(picks)
     best: TemplateBank | None = None
     try:
         length = first
@@ -117,26 +123,30 @@ def refine_templates(
         if longer:
             # Not several on each of them.
             picks = [picks_from_maps(replace(m, diameter=diameter), plain) for m in maps]
-        ratio = 0.0
+        ratio, lost = 0.0, 0
         # Picks by averages are better centred than those by a round template, and make better
-        # averages in turn; not where averages do worse, as on round particles.
+        # averages in turn. Round particles are tried with few first, since they rarely gain.
         for turn in range(2):
-            if turn and not longer and ratio < 1:
+            if turn and not longer and ratio < _PROMISING:
                 break
-            made, found = trial.classes(picks, diameter)
+            made, found = trial.classes(picks, diameter, _ENOUGH if longer or turn else _LOOKED_AT)
             after = np.array([p.separation for p in found])
             gain = float(np.median(after / np.maximum(before, 1e-6)))
             if gain > ratio:
-                ratio, best = gain, made
+                ratio, best, lost = gain, made, clear - _clear(found)
                 numbers |= {"separation_classes": _rounded(after), "templates": len(made.images)}
             picks = found
     except InputError as error:  # too few windows lie inside the micrographs
         return Refinement(None, f"no classes could be made ({error.found})", numbers)
-    numbers |= {"ratio": round(ratio, 3), "needed": _BETTER}
+    needed = _BETTER_LONG if longer else _BETTER
+    numbers |= {"ratio": round(ratio, 3), "needed": needed}
     what = f"lie {ratio:.2f} times as far apart with class averages as with the round template"
-    if best is None or ratio < _BETTER:
-        return Refinement(None, f"scores of particles and noise {what}", numbers)
-    return Refinement(best, f"scores of particles and noise {what}", numbers)
+    if best is None or ratio < needed:
+        return Refinement(None, f"scores of particles and noise {what}", numbers, best)
+    if lost > 0:  # no threshold could be found there
+        what += f", but in {lost} more of the micrographs they cannot be told apart"
+        return Refinement(None, f"scores of particles and noise {what}", numbers, best)
+    return Refinement(best, f"scores of particles and noise {what}", numbers, best)
 
 
 @dataclass(frozen=True)
@@ -147,14 +157,20 @@ class _Trial:
     settings: MatchSettings
 
     def made(
-        self, picks: Sequence[Picks], diameter: float, most: int, classes: int, finest: float
+        self,
+        picks: Sequence[Picks],
+        diameter: float,
+        most: int,
+        classes: int,
+        finest: float,
+        iterations: int = 20,
     ) -> TemplatesFromPicks:
         share = most / max(1, sum(len(p) for p in picks))
         return templates_from_picks(
             self.images, [_some(p, share) for p in picks], self.ctfs, self.pixel_size, diameter,
             bright=self.settings.contrast == "bright",
             settings=ClassifySettings(
-                classes=classes, diameter=diameter, resolution=finest,
+                classes=classes, diameter=diameter, resolution=finest, iterations=iterations,
                 # Pixels just fine enough: their number is what takes time.
                 bin_to=max(4.0, 0.4 * finest),
             ),
@@ -168,7 +184,9 @@ class _Trial:
             if turn and length < _LONGER * first:
                 break
             reach = _LOOK_AGAIN * length if turn else reach
-            found = self.made(picks, reach, _LOOKED_AT, _CLASSES, max(20.0, reach / 8))
+            found = self.made(
+                picks, reach, _LOOKED_AT, _CLASSES, max(20.0, reach / 8), iterations=12
+            )
             seen = found.classification
             extents = np.array([longest_extent(i, seen.pixel_size, reach) for i in seen.images])
             sizes = np.array([rank.population for rank in seen.ranks])
@@ -183,14 +201,16 @@ class _Trial:
             )
         return length, steps
 
-    def classes(self, picks: Sequence[Picks], diameter: float) -> tuple[TemplateBank, list[Picks]]:
-        """Return templates from picks, and what they find."""
-        count = min(_ENOUGH, sum(len(p) for p in picks))
+    def classes(
+        self, picks: Sequence[Picks], diameter: float, most: int
+    ) -> tuple[TemplateBank, list[Picks]]:
+        """Return templates from at most so many picks, and what they find."""
+        count = min(most, sum(len(p) for p in picks))
         finest = max(15.0, 2 * diameter / self.settings.samples)
         classes = int(np.clip(count // _PER_CLASS, _CLASSES, 50))
-        made = self.made(picks, diameter, _ENOUGH, classes, finest).bank
+        made = self.made(picks, diameter, most, classes, finest).bank
         bank = replace(made, diameter=diameter)
-        lenses = self.ctfs or [None] * len(self.images)
+        lenses: Sequence[CtfParameters | None] = self.ctfs or [None] * len(self.images)
         found = [
             picks_from_maps(
                 score_maps(image, bank, pixel_size=self.pixel_size, settings=self.settings,
@@ -237,6 +257,11 @@ def _some(picks: Picks, share: float) -> tuple[FloatArray, FloatArray]:
     chosen = np.unique(np.linspace(0, n - 1, max(1, round(n * min(1.0, share)))).astype(np.intp))
     chosen = chosen[:n]
     return picks.y[chosen], picks.x[chosen]
+
+
+def _clear(picks: Sequence[Picks]) -> int:
+    """Return in how many micrographs particles can be told from noise."""
+    return sum(p.separation > CLEAR for p in picks)
 
 
 def _weighted_median(values: FloatArray, weights: AnyArray) -> float:

@@ -63,7 +63,7 @@ def write_results(
 
 
 def _table(result: Classification, chosen: Sequence[int]) -> list[str]:
-    lines = ["class  score  particles  resolution  contrast  offset  length   edge  note"]
+    lines = ["class  score  particles  resolution  contrast  offset  length   edge  border  note"]
     for k, r in enumerate(result.ranks):
         notes = ["template"] if k in chosen else []
         notes += [f"like class {r.duplicate_of + 1}"] if r.duplicate_of >= 0 else []
@@ -71,11 +71,12 @@ def _table(result: Classification, chosen: Sequence[int]) -> list[str]:
         lines.append(
             f"{k + 1:5d}  {r.score:5.2f}  {r.population:9d}  {resolution}  "
             f"{min(r.contrast, 9999):8.1f}  {r.offset:6.2f}  {r.feret:6.2f}  {r.edge:5.2f}  "
-            + ", ".join(notes)
+            f"{100 * r.border:4.0f} %  " + ", ".join(notes)
         )
     lines.append(
         "contrast: variance inside the particle's circle over outside; offset and length in "
-        "diameters; edge: variance about the circle's border over inside"
+        "diameters; edge: variance about the circle's border over inside; "
+        "border: particles whose windows reach over their micrograph's border"
     )
     return lines
 

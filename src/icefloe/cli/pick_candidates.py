@@ -115,15 +115,15 @@ def of_session(session: Session, names: list[str]) -> Iterator[Candidates]:
         recorded = record.numbers["pick"]
         work = Work(session, name, session.project.locate(registry[name]))
         work.numbers.update(record.numbers)
-        blob = recorded.get("shape_found", "disc") != "template"
-        part: Any = pick.blob if blob else pick.template
+        shape = recorded.get("shape_found", "disc")
+        section = shape if shape in ("template", "network") else "blob"
+        part: Any = getattr(pick, section)
         found = pick_exposure(work, **_NO_LIMITS)
         given = session.project.masks / f"{name}_mask.mrc"
         path = given if given.is_file() else record.file("pick", "mask")
         mask = None if path is None else np.asarray(read_mrc(path)[0] > 0.5)
         # Sessions of before did not record it.
         split = recorded.get("split") or found.numbers.get("split")
-        section = "blob" if blob else "template"
         reason = (
             f"Threshold {recorded['threshold']:.3g}: pick.{section}.threshold."
             if part.threshold is not None
@@ -137,7 +137,7 @@ def of_session(session: Session, names: list[str]) -> Iterator[Candidates]:
                 pixel_size=pixel_size_of(work),
                 numbers=found.numbers,
                 threshold=float(recorded["threshold"]),
-                limit=float(part.max_contrast),
+                limit=float(getattr(part, "max_contrast", 0.0)),
                 reason=reason,
                 mask=mask,
                 remarks=record.flags.get("pick", ()),

@@ -226,7 +226,7 @@ def _reference(session: Session, target: Path) -> tuple[bytes | None, bytes | No
     from icefloe.formats.atomic import write_bytes
     from icefloe.report.figures import size_evidence, web_image
 
-    stored = session.reference() if session.settings.pick.method == "auto" else None
+    stored = session.reference() if session.uses_reference() else None
     if stored is None:
         return None, None
     evidence = None
@@ -240,8 +240,8 @@ def _session_facts(session: Session) -> list[str]:
     from icefloe.cli.progress import describe_reference
 
     pick = session.settings.pick
-    facts = [describe_reference(session)] if pick.method == "auto" else []
-    section = "blob" if pick.method == "blob" else "template"
+    facts = [describe_reference(session)] if session.uses_reference() else []
+    section = pick.method if pick.method in ("blob", "network") else "template"
     return [
         *facts,
         f"Another threshold for all: icefloe run --set pick.{section}.threshold=X. "

@@ -121,7 +121,7 @@ class RunDisplay:
         else:
             text += "; there was nothing to do"
         self._print(text)
-        if self._session.settings.pick.method == "auto":
+        if self._session.uses_reference():
             self._print(describe_reference(self._session))
         if summary.known_failures:
             self._print(
@@ -152,6 +152,8 @@ def describe_reference(session: Session) -> str:
     if reference.flags:
         return "; ".join(reference.flags)
     where = session.project.listed(session.project.reference)
+    if session.settings.pick.method == "network":
+        return f"Diameter for the network: {reference.diameter:.0f} A, as found ({where})"
     if stored.origin == "user":
         return f"Reference: templates given for particles of {reference.diameter:.0f} A ({where})"
     classes = reference.numbers.get("classes", {})

@@ -53,7 +53,7 @@ def command(
     session = Session.open(project)
     if templates is not None or redo:
         with project_lock(session.project):
-            if session.settings.pick.method != "auto":
+            if not session.uses_reference():
                 changed = change_settings(
                     session.project, session.settings, {"pick": {"method": "auto"}}
                 )
@@ -76,7 +76,7 @@ def command(
                         hint="Run 'icefloe run' first, which makes it",
                     )
         click.echo("Next: 'icefloe run' picks and extracts all exposures with it.")
-    elif session.settings.pick.method != "auto":
+    elif not session.uses_reference():
         method = session.settings.pick.method
         click.echo(f"pick.method is {method}: no reference is used.")
         return
@@ -89,7 +89,7 @@ def write_figure(session: Session) -> None:
     from icefloe.formats.atomic import write_bytes
     from icefloe.report.figures.picks import size_evidence
 
-    stored = session.reference() if session.settings.pick.method == "auto" else None
+    stored = session.reference() if session.uses_reference() else None
     path = session.project.reference / "reference.svg"
     if stored is not None and "sizes" in stored.reference.numbers and not path.exists():
         write_bytes(path, size_evidence(stored.reference.numbers, stored.reference.diameter))

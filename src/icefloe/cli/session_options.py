@@ -29,7 +29,12 @@ _OPTIONS: dict[str, tuple[str, str, Any, str]] = {
     "--gain-flip": ("data", "gain_flip", int, "Flip of the gain, 0-2, as RELION's gain_flip."),
     "--defects": ("data", "defects", _FILE, "Defect list or map."),
     "--diameter": ("pick", "diameter", str, "Particle diameter, A: one, or MIN,MAX [found]."),
-    "--pick": ("pick", "method", str, "auto, blob, template or none [auto: finds its templates]."),
+    "--pick": (
+        "pick",
+        "method",
+        str,
+        "auto, blob, template, network or none [auto].",
+    ),
     "--templates": (
         "pick",
         "templates",
@@ -37,6 +42,7 @@ _OPTIONS: dict[str, tuple[str, str, Any, str]] = {
         "Class averages, map or model to pick with.",
     ),
     "--template-pixel-size": ("pick", "template_pixel_size", float, "Theirs, A [their header]."),
+    "--model": ("pick", "model", _FILE, "Weights of icefloe train; picks with that network."),
     "--box": ("extract", "box", str, "Box of the particles, pixels of the micrograph, or auto."),
 }
 

@@ -52,7 +52,7 @@ def command(directory: Path, all_failures: bool) -> None:
     _print_stages(session, recorded)
     if off:
         click.echo(f"Picking and extraction are off: {session.why_no_picking()}.")
-    elif session.settings.pick.method == "auto":
+    elif session.uses_reference():
         from icefloe.cli.progress import describe_reference
 
         click.echo(describe_reference(session))

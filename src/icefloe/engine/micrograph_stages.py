@@ -131,7 +131,7 @@ class PickStage:
 
     def awaits_reference(self, session: Session) -> bool:
         """Return whether it is left out only until the session's reference is made."""
-        return session.settings.pick.method == "auto" and session.reference() is None
+        return session.uses_reference() and session.reference() is None
 
     def upstream(self, session: Session, kind: str) -> tuple[str, ...] | None:
         if session.stages_off():

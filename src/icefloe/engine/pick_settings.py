@@ -19,13 +19,14 @@ from pydantic import (
 )
 
 from icefloe.errors import SettingsError
+from icefloe.network.settings import NetworkSettings
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.settings import BlobSettings, DiameterRange
 
 __all__ = ["PickMethod", "PickSettings", "migrated_pick"]
 
 # A further method needs its name here, a section below, and a case in `engine.picking`.
-PickMethod = Literal["auto", "blob", "template", "none"]
+PickMethod = Literal["auto", "blob", "template", "network", "none"]
 
 # Facts about the particle, which [pick] has for all methods.
 _SHARED = ("diameter", "contrast")
@@ -49,9 +50,13 @@ if TYPE_CHECKING:
     class TemplateChoices(BaseModel):
         """`MatchSettings` without diameter and contrast."""
 
+    class NetworkChoices(BaseModel):
+        """`NetworkSettings` without contrast."""
+
 else:
     BlobChoices = _choices("BlobChoices", BlobSettings)
     TemplateChoices = _choices("TemplateChoices", MatchSettings)
+    NetworkChoices = _choices("NetworkChoices", NetworkSettings)
 
 
 class PickSettings(BaseModel):
@@ -62,12 +67,13 @@ class PickSettings(BaseModel):
     method: PickMethod = Field(
         default="auto",
         description="auto: templates made from the session's own first good exposures; blob: "
-        "discs and rings of the diameter given; template: the templates given; none: no picking.",
+        "discs and rings of the diameter given; template: the templates given; network: a trained "
+        "network (needs torch); none: no picking.",
     )
     diameter: DiameterRange | None = Field(
         default=None,
         description="Smallest and largest particle diameter, A; one number means both. Not set: "
-        "found in the data or the templates; blob needs it.",
+        "found in the data, the templates or the model's card; blob needs it.",
     )
     contrast: Literal["dark", "bright"] = Field(
         default="dark", description="Whether particles are darker or brighter than the ice."
@@ -103,12 +109,18 @@ class PickSettings(BaseModel):
         default=True,
         description="Show those templates through each micrograph's CTF; false if they have one.",
     )
+    model: str | None = Field(
+        default=None,
+        description="For method network: weights that icefloe train wrote; not set: the general "
+        "model. Relative to this session's directory unless absolute.",
+    )
     blob: BlobChoices = Field(
         default=BlobChoices(), description="Method blob, and auto where it finds no reference."
     )
     template: TemplateChoices = Field(
         default=TemplateChoices(), description="Matching of templates: methods auto and template."
     )
+    network: NetworkChoices = Field(default=NetworkChoices(), description="Method network.")
 
     @model_validator(mode="after")
     def _possible(self) -> PickSettings:
@@ -125,7 +137,11 @@ class PickSettings(BaseModel):
                 "Give --templates FILE, or use --pick auto, which makes its own",
             )
         # What the pickers check beyond single values.
-        for section, make in (("blob", self.blob_settings), ("template", self.match_settings)):
+        for section, make in (
+            ("blob", self.blob_settings),
+            ("template", self.match_settings),
+            ("network", self.network_settings),
+        ):
             try:
                 make()
             except ValidationError as error:
@@ -148,6 +164,12 @@ class PickSettings(BaseModel):
         middle = None if self.diameter is None else sum(self.diameter) / 2
         return MatchSettings.model_validate(
             {**self.template.model_dump(), "diameter": middle, "contrast": self.contrast}
+        )
+
+    def network_settings(self) -> NetworkSettings:
+        """Return the settings of `pick_network`."""
+        return NetworkSettings.model_validate(
+            {**self.network.model_dump(), "contrast": self.contrast}
         )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from icefloe._types import BoolArray
 from icefloe.engine.arrays import image_of, pixel_size_of
 from icefloe.engine.stage import Work
-from icefloe.errors import InputError
+from icefloe.errors import InputError, MissingMetadataError
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PickedExposure",
     "given_mask",
+    "network_diameter",
     "pick_choices",
     "pick_exposure",
     "recorded_ctf",
@@ -90,6 +91,12 @@ def pick_choices(session: Session) -> Mapping[str, Any]:
             "diameter": pick.diameter,
             "match": match,
         }
+    if pick.method == "network":
+        return {
+            "model": session.model_identity(),
+            "diameter": network_diameter(session),
+            "network": pick.network_settings().model_dump(mode="json"),
+        }
     found = session.reference()
     blob = found is not None and found.reference.method == "blob"
     chosen = pick.blob_settings().model_dump(mode="json") if blob else match
@@ -114,7 +121,9 @@ def pick_exposure(work: Work, **changes: object) -> PickedExposure:
     pick = session.settings.pick
     stored = session.reference() if pick.method == "auto" else None
     flags: tuple[str, ...] = ()
-    if pick.method == "template":
+    if pick.method == "network":
+        picks, mask = _network(work, changes), None
+    elif pick.method == "template":
         ctf = _ctf(work) if uses_ctf(session) else None
         picks, mask = _match(work, session.templates(), ctf, changes)
     elif stored is not None and stored.reference.bank is not None:
@@ -147,6 +156,43 @@ def _blobs(
     picks = pick_blobs(
         image_of(work), pixel_size=pixel_size_of(work), settings=settings, device=session.device
     )
+    mask = _given(work)
+    return picks if mask is None else _outside(picks, mask)
+
+
+def network_diameter(session: Session) -> float | None:
+    """Return the particles' longest diameter, A, for a network; None where none is known yet.
+
+    It is the one given, else the one that the model was trained for, else that of the reference.
+    """
+    given = session.settings.pick.diameter
+    if given is not None:
+        return given[1]
+    trained = session.model_card().diameter
+    if trained is not None:
+        return float(trained)
+    stored = session.reference()
+    return None if stored is None else stored.reference.diameter
+
+
+def _network(work: Work, changes: Mapping[str, object]) -> Picks:
+    from icefloe.network import pick_network
+
+    session = work.session
+    diameter = network_diameter(session)
+    if diameter is None:
+        raise MissingMetadataError("No particle diameter is known", "one in A", "Give --diameter")
+    settings = session.settings.pick.network_settings()
+    picks = pick_network(
+        image_of(work),
+        pixel_size=pixel_size_of(work),
+        diameter=diameter,
+        model=session.model(),
+        settings=settings.model_copy(update=_known(settings, changes)),
+        device=session.device,
+    )
+    if session.settings.pick.diameter is not None:
+        picks = replace(picks, diameter_range=session.settings.pick.diameter)
     mask = _given(work)
     return picks if mask is None else _outside(picks, mask)
 

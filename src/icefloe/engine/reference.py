@@ -213,11 +213,10 @@ def reference_hash(session: Session) -> str:
     pick = session.settings.pick.model_dump(mode="json")
     matching = {k: v for k, v in pick["template"].items() if k not in _AFTERWARDS}
     keys = ("diameter", "contrast", "reference_exposures", "reference_micrographs")
-    keys += ("reference_classes",)
     return fingerprint_of(
         {
             "version": _VERSION,
-            "pick": {k: pick[k] for k in keys},
+            "pick": {k: pick[k] for k in (*keys, "reference_classes")},
             "template": matching,
             "pixel_size": session.settings.data.pixel_size,
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from icefloe._types import BoolArray, FloatArray
     from icefloe.engine.reference import StoredReference
     from icefloe.engine.stage import Stage
+    from icefloe.network import ModelCard, PickerModel
     from icefloe.picking import TemplateBank
 
 __all__ = ["Session"]
@@ -48,6 +50,9 @@ class Session:
     _reference: tuple[object, StoredReference | None] | None = None
     _known: tuple[float, StoredReference] | None = None
     _templates: tuple[object, TemplateBank] | None = None
+    # Stamp of the weights file, its card and its hash; hash and network.
+    _card: tuple[object, ModelCard, str] | None = None
+    _model: tuple[str, PickerModel] | None = None
     # By file and how it is turned; shared with the views.
     _gains: dict[tuple[object, ...], FloatArray] = field(default_factory=dict)
     _defects: dict[tuple[object, ...], BoolArray] = field(default_factory=dict)
@@ -107,7 +112,7 @@ class Session:
         key = stage.name
         if getattr(stage, "awaits_reference", None) is not None:
             # A reference may come while we run.
-            found = self.reference() if self.settings.pick.method == "auto" else None
+            found = self.reference() if self.uses_reference() else None
             key = f"{key} {found.identity if found is not None else None}"
         if key not in self._hashes:
             self._hashes[key] = fingerprint_of(stage.choices(self))
@@ -126,10 +131,9 @@ class Session:
 
     def why_no_picking(self) -> str:
         """Return why picking and extraction are left out; empty if they are not."""
-        method = self.settings.pick.method
-        if method == "none":
+        if self.settings.pick.method == "none":
             return "no picking, since pick.method is none"
-        if method != "auto":
+        if not self.uses_reference():
             return ""
         found = self.reference()
         if found is None:
@@ -138,6 +142,17 @@ class Session:
         if found.reference.method == "none":
             return "; ".join(found.reference.flags)
         return ""
+
+    def uses_reference(self) -> bool:
+        """Return whether picking depends on a reference from the session's own micrographs.
+
+        A network needs nothing of it but the diameter, if nobody gave one and the model was not
+        trained for one.
+        """
+        pick = self.settings.pick
+        if pick.method == "network" and pick.diameter is None:
+            return self.model_card().diameter is None
+        return pick.method == "auto"
 
     def reference(self) -> StoredReference | None:
         """Return the reference that method auto picks with; None if it is still to be made.
@@ -191,6 +206,54 @@ class Session:
             bank = given_templates(path, pixel_size=pick.template_pixel_size, diameter=diameter)
             self._templates = (key, bank)
         return self._templates[1]
+
+    def model_card(self) -> ModelCard:
+        """Return the card of the network of method network; read when the file changes.
+
+        Raises
+        ------
+        InputError, UnsupportedFormatError
+            There is no such file, or it is no picker's of this version.
+        """
+        return self._weights()[1]
+
+    def model_identity(self) -> str:
+        """Return the hash of the network's weights file."""
+        return self._weights()[2]
+
+    def model(self) -> PickerModel:
+        """Return the network of method network; loaded once, and again when the file changes.
+
+        Raises
+        ------
+        DeviceError
+            torch is not installed.
+        InputError, UnsupportedFormatError
+            As `model_card`, or the weights are damaged.
+        """
+        from icefloe.network import load_model
+
+        if self._base is not None:
+            return self._base.model()
+        digest = self._weights()[2]
+        if self._model is None or self._model[0] != digest:
+            listed = self.settings.pick.model
+            path = None if listed is None else self.project.locate(listed)
+            self._model = (digest, load_model(path))
+        return self._model[1]
+
+    def _weights(self) -> tuple[object, ModelCard, str]:
+        from icefloe.network.weights import GENERAL, read_model_card
+
+        if self._base is not None:
+            return self._base._weights()
+        listed = self.settings.pick.model
+        path = GENERAL if listed is None else self.project.locate(listed)
+        stamp = self.identity(str(path))
+        if self._card is None or self._card[0] != stamp:
+            card = read_model_card(path)
+            self._card = (stamp, card, hashlib.sha256(path.read_bytes()).hexdigest())
+        return self._card
 
     def identity(self, listed: str | None) -> list[int] | None:
         """Return size and time of a file that the settings name; None without one.
@@ -255,6 +318,8 @@ class Session:
         self.gain()
         if self.settings.pick.method == "template":
             self.templates()
+        if self.settings.pick.method == "network":
+            self.model()
 
     def facts(self) -> dict[str, Any]:
         """Return the settings of the section [data]."""

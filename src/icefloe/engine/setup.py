@@ -18,7 +18,7 @@ Changes = Mapping[str, Mapping[str, Any]]
 
 # Each of them gives the dose: whoever sets one means that the others no longer count.
 _DOSES = ("dose_per_frame", "total_dose", "dose_file")
-_FILES = {"data.gain", "data.defects", "data.dose_file", "pick.templates"}
+_FILES = {"data.gain", "data.defects", "data.dose_file", "pick.templates", "pick.model"}
 
 
 def open_or_create(
@@ -93,5 +93,7 @@ def _imply_method(pick: Any, changes: Mapping[str, Any]) -> None:
         return
     if changes.get("templates"):
         pick["method"] = "template"
+    elif changes.get("model"):
+        pick["method"] = "network"
     elif changes.get("diameter") and pick.get("method") == "none":
         pick["method"] = "auto"

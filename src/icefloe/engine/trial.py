@@ -22,7 +22,7 @@ from icefloe.project.sidecar import read_sidecar
 __all__ = ["Trial", "adopted_changes", "run_trial"]
 
 _MARK = "trial.json"
-_FILES = ("gain", "defects", "dose_file", "templates")
+_FILES = ("gain", "defects", "dose_file", "templates", "model")
 
 
 @dataclass(frozen=True)

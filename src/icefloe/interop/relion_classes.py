@@ -99,6 +99,7 @@ def classes_model_star(
             "icefloeOffset": rank.offset,
             "icefloeFeretDiameter": rank.feret,
             "icefloeEdge": rank.edge,
+            "icefloeBorderShare": rank.border,
             "icefloeDuplicateOf": rank.duplicate_of + 1,
         }
         for k, rank in enumerate(result.ranks)

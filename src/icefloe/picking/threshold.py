@@ -10,11 +10,11 @@ import numpy as np
 
 from icefloe._types import AnyArray, FloatArray
 
-__all__ = ["ScoreSplit", "part_scores", "split_particles", "split_scores"]
+__all__ = ["CLEAR", "ScoreSplit", "part_scores", "split_particles", "split_scores"]
 
 # Below this separation a two-part fit only cuts one part in two, and so does a cut as low as
 # `_LOWEST`: in 40 images of pure noise one or the other held wherever more than 3 peaks were kept.
-_CLEAR = 2.2
+CLEAR = 2.2
 _LOWEST = 2.2
 # So far apart a low cut is believed: where strong particles fill the image, its robust deviation is
 # theirs, and scores are small numbers. Of 36 images of noise none had a low cut with more than 3.1.
@@ -131,12 +131,12 @@ def split_scores(scores: FloatArray) -> ScoreSplit:
     # Equal posterior of the two parts.
     crossing = 0.5 * (low + high) + width**2 / (high - low) * np.log((1 - share) / share)
     lowest = low if separation >= _FAR else max(low, _LOWEST)
-    clear = separation >= _CLEAR and lowest < crossing < high + width
+    clear = separation >= CLEAR and lowest < crossing < high + width
     if not clear or share * v.size < _FEWEST:
         centre = float(np.median(v))
         spread = 1.4826 * float(np.median(np.abs(v - centre)))
         threshold = max(_SAFE, centre + 4 * spread)
-        found = ScoreSplit(threshold, min(float(separation), _CLEAR), False)
+        found = ScoreSplit(threshold, min(float(separation), CLEAR), False)
     else:
         found = ScoreSplit(float(crossing), float(separation), True)
     found = replace(found, low=low, high=high, width=width, share=share, counts=counts, edges=edges)
@@ -174,7 +174,7 @@ def _why(split: ScoreSplit) -> str:
             f"only {n} peaks, too few to tell particles from noise: {split.threshold:.3g} is safe"
         )
     return (
-        f"particles do not stand out from the noise ({_CLEAR:g} standard deviations are needed): "
+        f"particles do not stand out from the noise ({CLEAR:g} standard deviations are needed): "
         f"{split.threshold:.2f} is far above the noise"
     )
 

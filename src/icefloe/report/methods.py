@@ -219,6 +219,12 @@ def _picking(kept: Sequence[Row], origin: StageOrigin, cited: dict[str, None]) -
         "auto": f"templates averaged from the micrographs themselves, of particles{size}",
         "template": f"given templates, of particles{size}",
     }
+    if method == "network":
+        text += " with a neural network"
+        own = section.get("network", {})
+        if isinstance(own.get("threshold"), int | float):
+            text += f", above a probability of {own['threshold']:g}"
+        return [f"{text}."]
     if method not in what:
         return [f"{text} with the method '{method}'."]
     text += f" by their correlation with {what[method]} ({_cite('correlation', cited)})"
