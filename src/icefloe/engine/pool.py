@@ -245,7 +245,8 @@ def local_config(workers: int, run_directory: Path, *, accelerators: Sequence[st
         available_accelerators=list(accelerators),
         # Only this machine talks to them, over its own loopback.
         encrypted=False,
-        heartbeat_period=5,
+        # A worker that died is noticed after so long.
+        heartbeat_period=2,
         heartbeat_threshold=20,
         interchange_launch_cmd=guarded("parsl.executors.high_throughput.interchange"),
         launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", shlex.join(manager), 1),
