@@ -25,10 +25,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_SLOW = Path(__file__).resolve().parents[1] / "tests" / "slow_session.py"
+SLOW = Path(__file__).resolve().parents[1] / "tests" / "slow_session.py"
 # So that enough particles for templates fit into a small field.
 PIXEL = 2.0
-_WORKER = 100e6  # bytes; a worker that has imported what it needs
 _USER_FILES = ("micrographs", "picks", "particles", "relion", "exposures", "exposures.json")
 
 
@@ -121,7 +120,7 @@ def run(
     from icefloe.project import Project, load_records
     from icefloe.project.verify import verify_project
 
-    program = [sys.executable, str(_SLOW), "0.2"] if light else [sys.executable, "-m", "icefloe"]
+    program = [sys.executable, str(SLOW), "0.2"] if light else [sys.executable, "-m", "icefloe"]
     if light:
         options = make_texts(work / "raw", movies)
     else:
@@ -243,8 +242,9 @@ def workers_of(project: Path) -> list[Any]:
         with suppress(psutil.Error):
             command = " ".join(process.cmdline())
             if "process_worker_pool" in command and f"--logdir={project}/" in command:
-                # Its other children are small: helpers of multiprocessing.
-                found += [c for c in process.children() if c.memory_info().rss > _WORKER]
+                children = [c for c in process.children() if "spawn_main" in " ".join(c.cmdline())]
+                # The first one is a helper of the manager's.
+                found += sorted(children, key=lambda child: child.create_time())[1:]
     return found
 
 

@@ -220,7 +220,7 @@ def run(
             time.sleep(0.05)
         # At any moment of a movie, and when something is at work.
         time.sleep(rng.uniform(0, every))
-        limit = time.monotonic() + 60
+        limit = time.monotonic() + 180
         done = len(kill.finished(project.root))
         while len(kill.finished(project.root)) == done or not session.disturb(fault, rng):
             if time.monotonic() > limit:

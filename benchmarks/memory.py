@@ -112,6 +112,7 @@ def run(
             "gain": str(work / "made" / "gain.mrc"),
         },
         "motion": {"patches": [1, 1]},
+        "ctf": {"box": 256},
         "pick": {"method": "blob", "diameter": [120.0]},
         "extract": {"box": 96},
     }

@@ -1,12 +1,13 @@
 """Kills workers and their coordinator at random moments and compares what comes of the session.
 
-    python benchmarks/workers.py [--kills 50] [--movies 16] [--workers 2] [--seed 1]
+    python benchmarks/workers.py [--kills 50] [--movies 16] [--workers 2] [--seed 1] [--light]
 
 A small simulated session is run once undisturbed in one process, and once undisturbed by workers.
 Then a third one is run by workers of which one, or the run itself, is killed with SIGKILL again and
 again; a run that was killed is started again, and when a run came to its end the records of some
 exposures are removed, so that there is work until all kills are done. At the end every file that a
-user opens must have the same bytes in all three sessions.
+user opens must have the same bytes in all three sessions. --light takes stages that only write
+text (`tests/slow_session.py`), for many kills.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from kill import compare, make_movies, workers_of
+from kill import SLOW, compare, make_movies, make_texts, workers_of
 
 
 @dataclass
@@ -36,7 +37,9 @@ class Report:
     starts: int = 0
 
 
-def disturb(project: Path, options: list[str], kills: int, workers: int, seed: int) -> Report:
+def disturb(
+    program: list[str], project: Path, options: list[str], kills: int, workers: int, seed: int
+) -> Report:
     """Run and kill until `kills` processes were killed, then once more to the end."""
     rng = random.Random(seed)
     report = Report()
@@ -46,7 +49,7 @@ def disturb(project: Path, options: list[str], kills: int, workers: int, seed: i
         if process is None or process.poll() is not None:
             if process is not None and process.returncode == 0:
                 _forget(project, rng)
-            process = _start(*command)
+            process = _start(program, *command)
             report.starts += 1
         victims = workers_of(project)
         if not victims:  # not up yet
@@ -68,7 +71,7 @@ def disturb(project: Path, options: list[str], kills: int, workers: int, seed: i
     if process is not None and process.poll() is None:
         process.wait()
     done = subprocess.run(
-        [sys.executable, "-m", "icefloe", "run", *command],
+        [*program, "run", *command],
         capture_output=True,
         text=True,
         check=True,
@@ -84,17 +87,17 @@ def _forget(project: Path, rng: random.Random) -> None:
         shutil.rmtree(path)
 
 
-def _start(*arguments: str) -> subprocess.Popen[bytes]:
+def _start(program: list[str], *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "icefloe", "run", *arguments],
+        [*program, "run", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
 
 
-def _icefloe(*arguments: str) -> float:
+def _icefloe(program: list[str], *arguments: str) -> float:
     begin = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "icefloe", *arguments], capture_output=True, check=True)
+    subprocess.run([*program, *arguments], capture_output=True, check=True)
     return time.perf_counter() - begin
 
 
@@ -105,18 +108,28 @@ def main() -> None:
     parser.add_argument("--movies", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--light", action="store_true", help="stages that only write text")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         work = Path(directory)
-        options = make_movies(work / "raw", arguments.movies, 512, 8)
-        alone = _icefloe("run", *options, "--project", str(work / "alone"))
+        if arguments.light:
+            program = [sys.executable, str(SLOW), "0.15"]
+            options = make_texts(work / "raw", arguments.movies)
+        else:
+            program = [sys.executable, "-m", "icefloe"]
+            options = make_movies(work / "raw", arguments.movies, 512, 8)
+        alone = _icefloe(program, "run", *options, "--project", str(work / "alone"))
         count = str(arguments.workers)
-        pool = _icefloe("run", *options, "--workers", count, "--project", str(work / "pool"))
+        pool = _icefloe(
+            program, "run", *options, "--workers", count, "--project", str(work / "pool")
+        )
         print(f"undisturbed: {alone:.1f} s in one process, {pool:.1f} s by {count} workers")
         project = work / "killed"
-        report = disturb(project, options, arguments.kills, arguments.workers, arguments.seed)
-        for name in ("alone", "pool", "killed"):
-            _icefloe("export", "relion", "--project", str(work / name))
+        report = disturb(
+            program, project, options, arguments.kills, arguments.workers, arguments.seed
+        )
+        for name in () if arguments.light else ("alone", "pool", "killed"):
+            _icefloe(program, "export", "relion", "--project", str(work / name))
         print(
             f"{report.workers} workers and {report.runs} runs killed; {report.starts} starts; "
             f"failed at the end: {report.failed or 'none'}"

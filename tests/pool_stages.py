@@ -55,6 +55,11 @@ def _misbehave(source: Path, word: str) -> None:
         raise FitError("Nothing fits")
     if word == "full":
         raise DiskFullError("The disk is full")
+    if word == "full once":
+        mark = source.with_suffix(".filled")
+        if not mark.exists():
+            mark.touch()
+            raise DiskFullError("The disk is full")
     if word == "poison":
         os.kill(os.getpid(), signal.SIGKILL)
     if word == "hangs":

@@ -1,22 +1,26 @@
 """`icefloe run` with stages that only write text, and take their time.
 
-    python slow_session.py SECONDS run FILES --project DIR
+    python slow_session.py SECONDS run FILES --project DIR [--workers N]
 
 Each stage writes two files and takes SECONDS, so that the run can be disturbed at any moment.
+Workers import this file, too.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from icefloe.cli.main import main
-from icefloe.engine import Outcome, Output, Session, Work
+from icefloe.engine import Outcome, Output, Session, Work, worker
 from icefloe.engine import stages as standard
 from icefloe.formats.atomic import write_text
 
+_SECONDS = "ICEFLOE_TEST_SECONDS"
 NEEDS: dict[str, tuple[str, ...]] = {
     "import": (),
     "motion": ("import",),
@@ -32,8 +36,8 @@ class Slow:
 
     version = 1
 
-    def __init__(self, name: str, seconds: float) -> None:
-        self.name, self.seconds = name, seconds
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def upstream(self, session: Session, kind: str) -> tuple[str, ...]:
         return NEEDS[self.name]
@@ -46,7 +50,7 @@ class Slow:
             work.numbers["import"] = {"kind": work.once("text", work.source.read_text).split()[0]}
 
     def run(self, work: Work) -> Outcome:
-        time.sleep(self.seconds)
+        time.sleep(float(os.environ[_SECONDS]))
         text = work.once("text", work.source.read_text)
         made = f"{self.name}({text if self.name == 'import' else self._before(work)})\n" * 50
         outputs = tuple(
@@ -63,6 +67,15 @@ def _writer(text: str):
     return lambda path: write_text(path, text)
 
 
+STAGES = tuple(Slow(name) for name in NEEDS)
+
+
 if __name__ == "__main__":
-    standard.STANDARD_STAGES = tuple(Slow(name, float(sys.argv[1])) for name in NEEDS)
+    os.environ[_SECONDS] = sys.argv[1]
+    here = str(Path(__file__).parent)
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        [here, *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
+    standard.STANDARD_STAGES = STAGES
+    worker.DEFAULT_STAGES = f"{Path(__file__).stem}:STAGES"
     sys.exit(main(sys.argv[2:]))

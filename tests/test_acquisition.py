@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from icefloe.engine import Session, SessionSettings
 from icefloe.errors import UnsupportedFormatError
 from icefloe.formats.acquisition import Acquisition, metadata_files, read_acquisition
 from icefloe.project import Project
@@ -139,3 +140,15 @@ def test_metadata_are_recorded_once_and_stay(tmp_path):
     assert record_acquisition(project, "a", movie) == (changed, None)
     record.write_text("{}")
     assert load_acquisition(project, "a") is None
+
+
+def test_a_dose_of_its_own_for_each_movie_does_not_fill_the_memory(tmp_path):
+    session = Session(Project.create(tmp_path / "s"), SessionSettings())
+    for index in range(200):
+        movie = tmp_path / f"m{index}_Fractions.tiff"
+        (tmp_path / f"m{index}.xml").write_text(epu(dose=4e21 + 1e18 * index))
+        record_acquisition(session.project, movie.stem, movie)
+        view = session.view(movie.stem, str(movie))
+        assert view.settings.data.total_dose == pytest.approx(40 + 0.01 * index)
+        assert session.view(movie.stem, str(movie)) is view
+    assert len(session._views) < 100

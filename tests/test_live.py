@@ -23,7 +23,7 @@ from icefloe.engine.disk_space import DiskSpace
 from icefloe.engine.live import run_live
 from icefloe.engine.live_options import LiveOptions
 from icefloe.engine.setup import open_or_create
-from icefloe.errors import DiskFullError, InputError
+from icefloe.errors import DiskFullError, InputError, ProjectLockedError
 from icefloe.formats.movie import open_movie
 from icefloe.formats.mrc import write_mrc
 from icefloe.project import load_records
@@ -307,6 +307,37 @@ def test_a_batch_run_ends_before_the_disk_is_full(tmp_path):
     with pytest.raises(DiskFullError, match="nearly full"):
         run_session(bench.session, stages=bench.stages)
     assert bench.log == []
+
+
+def test_another_movie_of_the_same_name_is_done_again(bench):
+    bench.movie("a")
+    bench.movie("b")
+
+    def replace() -> None:
+        while len(bench.seen.done) < 2:
+            time.sleep(0.01)
+        (bench.raw / "a.mrc").unlink()
+        bench.movie("a", frames=2)
+
+    later(replace)
+    bench.run(quiet_minutes=0.02)
+    assert sorted(bench.seen.done) == ["a", "a", "b"]
+    assert [stage for name, stage in bench.log if name == "a"] == ["import", "ctf", "pick"] * 2
+    (record, _) = load_records(bench.session.project, without=["extract"])
+    assert record.state == "done"
+
+
+def test_a_second_live_run_is_refused_and_does_no_harm(bench):
+    bench.movie("m")
+
+    def second(work: Work) -> None:
+        with pytest.raises(ProjectLockedError, match=f"process {os.getpid()}"):
+            bench.run()
+
+    bench.stages[1].act = second
+    bench.run()
+    assert bench.seen.done == ["m"]
+    assert [stage for _, stage in bench.log] == ["import", "ctf", "pick"]
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0], ids=["forward", "back"])

@@ -31,6 +31,7 @@ def watch_session(
 ) -> None:
     """Watch, do what comes, and say what came of it."""
     from icefloe.cli.live_display import LiveDisplay
+    from icefloe.cli.reference import write_figure
     from icefloe.cli.stop_request import requests_to_stop
     from icefloe.engine import Session
     from icefloe.engine.live import run_live
@@ -68,5 +69,7 @@ def watch_session(
             session, options, observer=display, retry_failed=retry_failed, stop=stop, pool=pool
         )
     display.summarise(summary)
-    if stop():
+    if not stop():
+        write_figure(session)
+    else:
         click.echo("The same command goes on from here.", err=True)

@@ -189,9 +189,12 @@ def run_session(
         if observer is not None:
             observer.planned(len(sources), len(todo))
         # What a group or the metadata name is checked as what the settings name, before anything.
-        views = {id(view): view for view in (session.view(name, sources[name]) for name in todo)}
-        for view in views.values():
-            view.check_files()
+        checked: Session | None = None
+        for name in todo:
+            view = session.view(name, sources[name])
+            if view is not checked:
+                view.check_files()
+            checked = view
         crew: Crew
         if pool is None:
             checks = GainChecks(session)

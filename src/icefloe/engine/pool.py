@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -32,6 +33,8 @@ __all__ = ["Feed", "ListFeed", "Lost", "WorkerPool", "local_config", "read_confi
 
 # A node that goes down takes the tasks of all its workers along, none of which is to blame.
 _NODE_TRIES = 10
+# So many managers of local workers may die one after the other.
+_MANAGERS = 5
 _POLL = 0.5
 # Tasks given out for each worker: one that it does and one that waits, so that no worker is idle
 # and the newest exposure need not wait behind many.
@@ -232,6 +235,7 @@ def local_config(workers: int, run_directory: Path, *, accelerators: Sequence[st
     from parsl.config import Config
     from parsl.executors import HighThroughputExecutor
     from parsl.executors.high_throughput.executor import DEFAULT_LAUNCH_CMD
+    from parsl.jobs.error_handlers import windowed_error_handler
     from parsl.providers import LocalProvider
 
     if workers < 1:
@@ -245,16 +249,19 @@ def local_config(workers: int, run_directory: Path, *, accelerators: Sequence[st
         available_accelerators=list(accelerators),
         # Only this machine talks to them, over its own loopback.
         encrypted=False,
-        heartbeat_period=5,
+        # A worker that died is noticed after so long.
+        heartbeat_period=2,
         heartbeat_threshold=20,
         interchange_launch_cmd=guarded("parsl.executors.high_throughput.interchange"),
         launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", shlex.join(manager), 1),
+        # One that died is replaced; where they die again and again, something is wrong.
+        block_error_handler=partial(windowed_error_handler, threshold=_MANAGERS),
         provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
     )
     return Config(
         executors=[executor],
         run_dir=str(run_directory),
-        strategy="none",
+        strategy="simple",  # also starts managers in the place of those that died
         # Its first step starts the workers.
         strategy_period=0.5,
         initialize_logging=False,

@@ -20,6 +20,7 @@ from typing import Any
 __all__ = ["FileLock", "SafeQueue", "install"]
 
 _LOOK_AGAIN = 0.02  # s
+_TO_END = 3.0  # s
 
 
 class FileLock:
@@ -104,13 +105,29 @@ class SafeQueue(Queue):  # type: ignore[type-arg]
 
 
 def install() -> None:
-    """Let Parsl's manager of workers, in this process, make such queues and counters."""
+    """Let Parsl's manager of workers, in this process, make such queues and counters.
+
+    It also ends when its own helper dies, which keeps what each worker is at: without it no worker
+    can go on, and the manager would wait for them for ever.
+    """
     from parsl.multiprocessing import SpawnContext
 
-    value = SpawnContext.Value
+    value, helper = SpawnContext.Value, SpawnContext.Manager
 
     def counter(kind: str, *arguments: Any) -> Any:
         return value(kind, *arguments, lock=FileLock())
 
+    def watched() -> Any:
+        made = helper()
+        threading.Thread(target=_end_with, args=(made._process,), daemon=True).start()
+        return made
+
+    SpawnContext.Manager = watched
     SpawnContext.Queue = lambda maxsize=0: SafeQueue(maxsize, ctx=SpawnContext)
     SpawnContext.Value = counter
+
+
+def _end_with(process: Any) -> None:
+    process.join()
+    time.sleep(_TO_END)  # in case that the manager is ending by itself
+    os._exit(1)

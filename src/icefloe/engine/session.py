@@ -27,6 +27,8 @@ __all__ = ["Session"]
 
 # Seconds for which a reference that was found is not looked for again.
 _TRUSTED = 1.0
+# Views that are kept: a microscope may record another dose with each movie.
+_VIEWS = 64
 
 
 @dataclass
@@ -90,6 +92,8 @@ class Session:
             view = Session(self.project, settings, self.device)
             view._gains, view._defects = self._gains, self._defects
             view._base = self
+            if len(self._views) >= _VIEWS:
+                del self._views[next(iter(self._views))]
             self._views[own] = view
         return self._views[own]
 
