@@ -22,7 +22,7 @@ pytest.importorskip("starlette", reason="the extra 'web' is not installed")
 from chromium import Browser, find_chromium
 from icefloe.engine.settings import SessionSettings
 from icefloe.formats.coordinates import read_coordinates
-from icefloe.project import write_settings
+from icefloe.project import read_settings, write_settings
 from page_server import page_server, served
 
 pytest_plugins = ["session_fixtures"]
@@ -55,6 +55,30 @@ def arrive(movie: Path, directory: Path) -> None:
     (directory / f".{movie.name}").rename(directory / movie.name)
 
 
+def try_settings(browser: Browser, project: Path) -> None:
+    """Change a setting, try it, compare, take it over."""
+
+    def button(text: str) -> None:
+        found = f"[...document.querySelectorAll('button')].find(b => b.innerText === '{text}')"
+        browser.wait(f"{found} && !{found}.disabled")
+        browser.run(f"{found}.click()")
+
+    before = (project / "icefloe.toml").read_bytes()
+    browser.run("icefloe.show('settings')")
+    field = "document.querySelector('input[aria-label=\"pick.blob.threshold\"]')"
+    browser.wait(field)
+    browser.run(f"({field}.value = '7.5', {field}.dispatchEvent(new Event('change')))")
+    button("Try the changes")
+    browser.wait("document.querySelectorAll('table.trial tbody tr').length === 3", 60)
+    browser.wait("document.querySelectorAll('canvas.still').length === 2")
+    assert "→ 7.5" in browser.run("document.querySelector('table.trial').innerText")
+    assert (project / "icefloe.toml").read_bytes() == before
+    button("Take these settings over")
+    browser.wait("document.body.innerText.includes('Taken over. The next run does again: pick')")
+    settings = read_settings(project / "icefloe.toml", SessionSettings)
+    assert settings.pick.blob.threshold == 7.5
+
+
 def test_a_live_session_and_a_restart_of_the_server(
     browser: Browser, movies: Path, tmp_path: Path
 ) -> None:
@@ -68,7 +92,7 @@ def test_a_live_session_and_a_restart_of_the_server(
         command = [sys.executable, "-m", "icefloe", "run", f"{incoming}/*.tiff"]
         command += ["--project", str(project), "--watch", "--poll", "0.2", "--device", "cpu"]
         run = subprocess.Popen(
-            [*command, "--until-quiet", "0.12"],
+            [*command, "--until-quiet", "0.1"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -97,6 +121,7 @@ def test_a_live_session_and_a_restart_of_the_server(
             assert "Copy the file again" in reason
             browser.wait("document.querySelector('.counts').innerText.includes('No run')")
             assert run.wait(30) == 0
+            try_settings(browser, project)
         finally:
             run.kill()
             run.wait()

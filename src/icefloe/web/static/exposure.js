@@ -118,7 +118,7 @@ class Micrograph extends Component {
     const ratio = window.devicePixelRatio || 1;
     const [ny, nx] = detail.shape || [1, 1];
     const width = Math.round(canvas.clientWidth * ratio);
-    const height = Math.round(Math.min(width * ny / nx, 760 * ratio));
+    const height = Math.round(Math.min(width * ny / nx, Math.max(360, 0.68 * window.innerHeight) * ratio));
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
     const ctx = canvas.getContext("2d");
     const { scale, left, top } = this.frame();
