@@ -16,7 +16,8 @@ __all__ = ["command"]
     help="""Show a session in the browser, live while it is processed.
 
     The page is served on this machine only, and only to who has the printed address with its
-    token. The second address is for looking only. Ctrl-C ends it; a run goes on.
+    token. The second address is for looking only. Ctrl-C ends it; a run goes on. Started again
+    within a day it has the same addresses, and pages that are open go on by themselves.
 
     From another machine: ssh -L 8790:127.0.0.1:8790 THIS-MACHINE, then open the same address.
     """,
@@ -60,4 +61,7 @@ def command(project: Path, port: int, open_page: bool, new_keys: bool) -> None:
 
             webbrowser.open(owner)
 
-    serve(session, port, started, new_keys=new_keys)
+    try:
+        serve(session, port, started, new_keys=new_keys)
+    except KeyboardInterrupt:
+        click.echo("The page is closed.")

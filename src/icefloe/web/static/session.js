@@ -136,6 +136,8 @@ export class Scatter extends Component {
   componentDidMount() {
     const { store } = this.props;
     store.painters.add(this.paint);
+    this.watch = new IntersectionObserver(([entry]) => { this.visible = entry.isIntersecting; this.paint(); }, { rootMargin: "80px" });
+    this.watch.observe(this.base);
     onDrag(this.canvas, SIDE, (part) => {
       const { x, y } = this.state;
       const a = store.table.binned(x), b = store.table.binned(y);
@@ -145,14 +147,17 @@ export class Scatter extends Component {
     this.paint();
   }
 
-  componentWillUnmount() { this.props.store.painters.delete(this.paint); }
+  componentWillUnmount() {
+    this.watch.disconnect();
+    this.props.store.painters.delete(this.paint);
+  }
 
   componentDidUpdate(_, before) { if (before !== this.state) this.paint(); }
 
   paint() {
     const { store } = this.props;
     const { x, y } = this.state;
-    if (!store.table.columns.has(x) || !store.table.columns.has(y)) return;
+    if (!this.visible || !store.table.columns.has(x) || !store.table.columns.has(y)) return;
     const box = store.selection.brushes.get("#box");
     const column = store.table.columns.get(x);
     drawPoints(this.canvas, column.values, store.table.binned(x), store.table.columns.get(y).values, store.table.binned(y),
