@@ -99,11 +99,16 @@ def test_a_live_session_and_a_restart_of_the_server(
         )
         try:
             arrive(movies / "movie_1.tiff", incoming)
-            browser.wait("icefloe.table.counts.states.done === 1", 90)
+            browser.wait("icefloe.table.counts.states.done === 1", 240)  # kernels may be compiled
             browser.wait("document.querySelector('.counts').innerText.includes('live run')")
             thumbnail = "document.querySelector('.gallery img')"
             browser.wait(f"{thumbnail} && {thumbnail}.complete && {thumbnail}.naturalWidth > 20")
             browser.wait("document.querySelectorAll('canvas.histogram').length >= 5")
+            browser.run("icefloe.open('movie_1')")
+            browser.wait(
+                "document.querySelector('figure img[alt=\"Spectrum with the fitted CTF\"]')"
+            )
+            browser.run("icefloe.show('session')")
             # The server ends, and what comes meanwhile is there when it is back.
             server.stop(signal.SIGKILL)
             browser.wait("!icefloe.connected")

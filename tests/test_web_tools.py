@@ -199,6 +199,18 @@ class TestExports:
                 assert answer.json()["error"]
 
 
+def test_the_calculator_needs_no_session(tmp_path: Path) -> None:
+    empty = Project.create(tmp_path / "empty")
+    write_settings(empty.settings_file, SessionSettings())
+    app = create_app(empty, Tokens("o" * 43, "g" * 43), poll=600, calculator=True)
+    with TestClient(app, base_url=BASE) as page:
+        page.get("/", params={"token": "g" * 43})
+        assert page.get("/api/session").json()["calculator"] is True
+        asked = {"diameter": 150, "defocus": 20000, "resolution": 3, "voltage": 300, "cs": 2.7}
+        asked |= {"amplitude_contrast": 0.1, "pixel_size": 1.0}
+        assert page.get("/api/calculator", params=asked).json()["pixels"] >= 150 + 2 * 131
+
+
 def test_settings_are_tried_and_taken_over(session: Path, real: TestClient) -> None:
     before = (session / "icefloe.toml").read_bytes()
     bad = {"changes": {"pick": {"blob": {"threshold": "high"}}}}

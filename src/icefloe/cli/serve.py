@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 
 from icefloe.cli.session_options import project_option
+
+if TYPE_CHECKING:
+    from icefloe.project import Project
 
 __all__ = ["command"]
 
@@ -36,7 +41,8 @@ __all__ = ["command"]
     is_flag=True,
     help="Make new addresses; otherwise those of the last day go on working after a restart.",
 )
-def command(project: Path, port: int, open_page: bool, new_keys: bool) -> None:
+@click.option("--calculator", is_flag=True, help="Show the calculator only; needs no session.")
+def command(project: Path, port: int, open_page: bool, new_keys: bool, calculator: bool) -> None:
     """Serve the page until interrupted."""
     from icefloe.errors import IcefloeError
     from icefloe.project import Project
@@ -49,10 +55,8 @@ def command(project: Path, port: int, open_page: bool, new_keys: bool) -> None:
             hint="Install it with: pip install 'icefloe[web]'",
         ) from error
 
-    session = Project.open(project)
-
     def started(owner: str, guest: str) -> None:
-        click.echo(f"{session.root}")
+        click.echo("calculator" if calculator else f"{session.root}")
         click.echo(f"  page:          {owner}")
         click.echo(f"  looking only:  {guest}")
         click.echo("Ctrl-C ends it. Keep the addresses to yourself: they hold the keys.")
@@ -61,7 +65,18 @@ def command(project: Path, port: int, open_page: bool, new_keys: bool) -> None:
 
             webbrowser.open(owner)
 
-    try:
-        serve(session, port, started, new_keys=new_keys)
-    except KeyboardInterrupt:
-        click.echo("The page is closed.")
+    with TemporaryDirectory(prefix="icefloe-") as empty:
+        session = _empty(Path(empty) / "s") if calculator else Project.open(project)
+        try:
+            serve(session, port, started, new_keys=new_keys, calculator=calculator)
+        except KeyboardInterrupt:
+            click.echo("The page is closed.")
+
+
+def _empty(directory: Path) -> Project:
+    from icefloe.engine.settings import SessionSettings
+    from icefloe.project import Project, write_settings
+
+    session = Project.create(directory)
+    write_settings(session.settings_file, SessionSettings())
+    return session
