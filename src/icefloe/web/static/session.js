@@ -30,6 +30,8 @@ export function Counts({ store }) {
       live.running && open && live.seconds_left ? `, ${duration(live.seconds_left)} left` : ""}${
       figures && figures.latency !== null ? `, picks ${figures.latency.toFixed(0)} s after the file` : ""}${
       live.waiting ? `, ${live.waiting} wait` : ""}${live.paused ? `. Paused: ${live.paused}` : ""}</div>
+    ${live.running && Object.keys(live.incomplete || {}).length > 0 && html`<details><summary>${Object.keys(live.incomplete).length} not whole yet</summary><ul class="plain">
+      ${Object.entries(live.incomplete).slice(0, 20).map(([path, reason]) => html`<li>${path.split("/").at(-1)}: ${reason}</li>`)}</ul></details>`}
     ${Object.values(live.alarms || {}).map((text) => html`<p class="alarm" role="alert">${text}</p>`)}
   </section>`;
 }
