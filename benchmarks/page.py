@@ -109,7 +109,11 @@ def measure(address: str, pictures: Path | None) -> None:
         print(f"page open to ready: {time.perf_counter() - start:.2f} s")
         print(f"  of that table fetched and read: {browser.run('icefloe.timing.load'):.0f} ms")
         browser.wait("icefloe.connected")
-        time.sleep(1)
+        # What the server does first, in the same process: the rules' counts, thumbnails.
+        start = time.perf_counter()
+        browser.wait("document.querySelector('section[aria-label=Rules] p[role=status]')", 120)
+        print(f"counts of the rules: {time.perf_counter() - start:.1f} s later")
+        time.sleep(2)
         for kind in ("histogram", "series", "scatter", "map"):
             box = browser.run(
                 f"(() => {{ const e = document.querySelector('canvas.{kind}'); "

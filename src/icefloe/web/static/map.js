@@ -122,7 +122,7 @@ export class GridMap extends Component {
     const box = selection.brushes.get("#map");
     if (box) {
       const ax = (v) => EDGE.left + (v - frame.x) * fx, ay = (v) => EDGE.top + frame.down - (v - frame.y) * fy;
-      brushBox(ctx, ax(box.x0), ax(box.x1), ay(box.y1), ay(box.y0));
+      brushBox(ctx, ax(box.x0), ax(box.x1), ay(box.y1), ay(box.y0), 0.08);
     }
   }
 

@@ -40,9 +40,9 @@ export function prepare(canvas) {
 export const MARGIN = { left: 6, right: 6, top: 4, bottom: 16 };
 export const SIDE = { left: 46, right: 8, top: 6, bottom: 18 };
 
-export function brushBox(ctx, x0, x1, y0, y1) {
+export function brushBox(ctx, x0, x1, y0, y1, shade = 0.22) {
   ctx.fillStyle = colours.brush;
-  ctx.globalAlpha = 0.22;
+  ctx.globalAlpha = shade;
   ctx.fillRect(x0, y0, x1 - x0, y1 - y0);
   ctx.globalAlpha = 1;
   ctx.strokeStyle = colours.brush;
