@@ -39,9 +39,12 @@ def chromium() -> Iterator[Browser]:
 
 
 @pytest.fixture
-def browser(chromium: Browser) -> Browser:
+def browser(chromium: Browser) -> Iterator[Browser]:
+    yield chromium
+    # The page of a server that has ended would go on looking for it.
+    chromium.open("about:blank")
+    chromium.run("1")
     chromium.problems.clear()
-    return chromium
 
 
 def ready(browser: Browser, address: str) -> None:
