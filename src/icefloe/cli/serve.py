@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -65,7 +66,7 @@ def command(project: Path, port: int, open_page: bool, new_keys: bool, calculato
 
             webbrowser.open(owner)
 
-    with TemporaryDirectory(prefix="icefloe-") as empty:
+    with TemporaryDirectory(prefix="icefloe-") if calculator else nullcontext("") as empty:
         session = _empty(Path(empty) / "s") if calculator else Project.open(project)
         try:
             serve(session, port, started, new_keys=new_keys, calculator=calculator)
