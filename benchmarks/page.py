@@ -5,8 +5,8 @@
 The exposures are synthetic records with sixty numbers each in the memory of the server, so that
 what is measured is the server's packing, the transfer and the page in a headless Chromium without a
 GPU; reading sidecars and the index is measured by benchmarks/index.py. A brush is dragged across a
-histogram, a series and the scatter plot, each in many steps; the page itself takes the time
-of each step: its own work (selection, counts, all plots in view), and the time until the first
+histogram, a series, the scatter plot and the map, each in many steps; the page takes the time of
+each step: its own work (selection, counts, all plots in view), and the time until the first
 task after the browser has drawn the frame, which depends on the GPU and on what else runs.
 """
 
@@ -80,6 +80,10 @@ def start_server(count: int) -> str:
     watch = Still(project)
     start = time.perf_counter()
     verdicts = {name: (v.state, v.by) for name, v in curation.verdicts.items()}
+    for i, record in enumerate(records):  # nine holes at each position, squares of positions
+        (row, column), hole = divmod(i // 9, 80), i % 9
+        place = (12.0 * column, 12.0 * row, hole % 3 - 1.0, hole // 3 - 1.0)
+        watch.table.places[record.name] = place
     watch.table.update({r.name: r for r in records}, [r.name for r in records], verdicts)
     print(f"table made: {time.perf_counter() - start:.2f} s")
     start = time.perf_counter()
@@ -105,8 +109,12 @@ def measure(address: str, pictures: Path | None) -> None:
         print(f"page open to ready: {time.perf_counter() - start:.2f} s")
         print(f"  of that table fetched and read: {browser.run('icefloe.timing.load'):.0f} ms")
         browser.wait("icefloe.connected")
-        time.sleep(1)
-        for kind in ("histogram", "series", "scatter"):
+        # What the server does first, in the same process: the rules' counts, thumbnails.
+        start = time.perf_counter()
+        browser.wait("document.querySelector('section[aria-label=Rules] p[role=status]')", 120)
+        print(f"counts of the rules: {time.perf_counter() - start:.1f} s later")
+        time.sleep(2)
+        for kind in ("histogram", "series", "scatter", "map"):
             box = browser.run(
                 f"(() => {{ const e = document.querySelector('canvas.{kind}'); "
                 "e.scrollIntoView({ block: 'center' }); const r = e.getBoundingClientRect(); "

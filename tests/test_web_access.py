@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 import fake_session
@@ -14,7 +16,8 @@ pytest.importorskip("starlette", reason="the extra 'web' is not installed")
 
 from chromium import Browser, find_chromium
 from icefloe.engine.settings import SessionSettings
-from icefloe.project import Project, write_settings
+from icefloe.formats.mrc import read_mrc
+from icefloe.project import Project, load_records, read_settings, write_settings
 from page_server import served
 from test_web_tools import make_classes
 
@@ -75,14 +78,19 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 @pytest.fixture(scope="module")
-def opened(project: Project) -> Iterator[Browser]:
-    with served(project.root) as (owner, _):
-        browser = Browser()
-        browser.open(owner)
-        browser.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
-        yield browser
-        assert browser.problems == []
-        browser.close()
+def addresses(project: Project) -> Iterator[tuple[str, str]]:
+    with served(project.root) as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def opened(addresses: tuple[str, str]) -> Iterator[Browser]:
+    browser = Browser()
+    browser.open(addresses[0])
+    browser.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
+    yield browser
+    browser.close()
+    assert browser.problems == []
 
 
 VIEWS = {
@@ -175,21 +183,68 @@ def test_a_check_of_contrast_that_finds_what_is_pale(opened: Browser) -> None:
         assert (len(found) > 5) == (theme == "light")
 
 
-def test_a_guest_looks_and_changes_nothing(project: Project) -> None:
-    with served(project.root) as (_, guest):
-        browser = Browser()
-        try:
-            browser.open(guest)
-            browser.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
-            assert "looking only" in browser.run("document.querySelector('header').innerText")
-            browser.key("j")
-            browser.key("r")
-            browser.run("icefloe.open('movie_0002')")
-            browser.wait("document.querySelector('table.numbers')")
-            words = browser.run("[...document.querySelectorAll('button')].map(b => b.innerText)")
-            assert not {"Accept", "Reject", "Save the rules"} & set(words)
-            assert browser.run("document.querySelector('fieldset')") is None
-            assert not (project.root / "curation").exists()
-            assert browser.problems == []
-        finally:
-            browser.close()
+def button(browser: Browser, text: str) -> None:
+    found = f"[...document.querySelectorAll('main button')].find(b => b.innerText === '{text}')"
+    browser.wait(f"{found} && !{found}.disabled")
+    browser.run(f"{found}.click()")
+
+
+def test_limits_of_picks_count_here_and_in_the_session(opened: Browser, project: Project) -> None:
+    opened.run("icefloe.open('movie_0002')")
+    text = "[...document.querySelectorAll('.micrograph output')].map(o => o.innerText).join(' ')"
+    opened.wait(f"({text}).includes('in the session')")
+    scores = {
+        record.name: np.asarray(record.numbers["pick"]["score"])
+        for record in load_records(project)
+        if record.numbers.get("pick", {}).get("n_picks")
+    }
+    slider = "document.querySelector('.micrograph input[type=range][step]:not([step=\"1\"])')"
+    opened.run(f"{slider}.focus()")
+    event = "e.dispatchEvent(new Event('input', { bubbles: true }))"
+    opened.run(f"(e => {{ e.value = 6; {event}; }})({slider})")
+    limit = float(opened.run(f"{slider}.value"))
+    own = int((scores["movie_0002"] >= limit).sum())
+    opened.wait(f"({text}).startsWith('{own} of {len(scores['movie_0002'])} picks here')")
+    said = re.search(r"about (\d+) of (\d+) in the session", opened.run(text))
+    assert said is not None
+    assert int(said[2]) == sum(len(s) for s in scores.values())
+    kept = sum(int((s >= limit).sum()) for s in scores.values())
+    assert abs(int(said[1]) - kept) < 0.03 * int(said[2])
+    # They are drafts of settings until they are saved.
+    button(opened, "Try these limits as settings")
+    field = "document.querySelector('input[aria-label=\"pick.blob.threshold\"]')"
+    opened.wait(f"{field} && {field}.classList.contains('draft')")
+    assert float(opened.run(f"{field}.value")) == pytest.approx(limit, rel=1e-3)
+
+
+def test_classes_are_chosen_by_click(opened: Browser, project: Project) -> None:
+    opened.run("icefloe.show('classes')")
+    opened.wait("document.querySelectorAll('.classes img').length === 3")
+    for k in (1, 3):
+        place = f"document.querySelectorAll('.classes button')[{k - 1}].getBoundingClientRect()"
+        x, y = (opened.run(f"{place}.{key}") + 30 for key in ("left", "top"))
+        opened.drag(x, y, x, y)
+    opened.wait("document.querySelectorAll('.classes [aria-pressed=true]').length === 2")
+    button(opened, "Save as templates")
+    button(opened, "Pick with them in the next run")
+    said = "[...document.querySelectorAll('[role=status]')].map(e => e.innerText)"
+    opened.wait(f"{said}.some((text) => text.startsWith('Set.'))")
+    settings = read_settings(project.settings_file, SessionSettings)
+    assert settings.pick.templates == "picks/selected_classes/templates.mrcs"
+    assert read_mrc(project.root / settings.pick.templates)[0].shape == (2, 32, 32)
+
+
+def test_a_guest_looks_and_changes_nothing(
+    opened: Browser, addresses: tuple[str, str], project: Project
+) -> None:
+    opened.open(addresses[1])
+    opened.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
+    assert "looking only" in opened.run("document.querySelector('header').innerText")
+    opened.key("j")
+    opened.key("r")
+    opened.run("icefloe.open('movie_0002')")
+    opened.wait("document.querySelector('table.numbers')")
+    words = opened.run("[...document.querySelectorAll('button')].map(b => b.innerText)")
+    assert not {"Accept", "Reject", "Save the rules", "Add"} & set(words)
+    assert opened.run("document.querySelector('fieldset')") is None
+    assert not (project.root / "curation").exists()

@@ -61,7 +61,8 @@ def guest(nobody: TestClient) -> TestClient:
 
 READ = ("/", "/static/main.js", "/api/session", "/api/table", "/api/events", "/api/rules")
 READ += ("/api/exposure?name=movie_0001", "/api/settings", "/api/downloads", "/api/classes")
-READ += ("/api/download?file=report.html", "/api/trial")
+READ += ("/api/download?file=report.html", "/api/trial", "/api/scores", "/api/classes/set")
+READ += ("/api/crop?name=movie_0001&x=0&y=0&width=99&height=99&resolution=0",)
 WRITE = ("/api/decisions", "/api/rules", "/api/picks", "/api/settings", "/api/export")
 WRITE += ("/api/classes/select", "/api/trial", "/api/trial/adopt")
 
@@ -297,3 +298,25 @@ def test_the_page_fetches_nothing_from_elsewhere() -> None:
     for path in (Path(icefloe.web.__file__).parent / "static").iterdir():
         if path.is_file():
             assert "://" not in path.read_text(encoding="utf-8"), path.name
+
+
+def test_a_wheel_has_the_files_of_the_page() -> None:
+    """What is packed is all of src/icefloe that git does not ignore."""
+    import subprocess
+    import tomllib
+
+    import icefloe.web
+
+    root = Path(__file__).resolve().parents[1]
+    content = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = content["tool"]["hatch"]["build"]["targets"]["wheel"]
+    assert wheel == {"packages": ["src/icefloe"]}
+    assert "exclude" not in content["tool"]["hatch"]["build"]
+    static = Path(icefloe.web.__file__).parent / "static"
+    files = [path for path in static.rglob("*") if path.is_file()]
+    assert {"index.html", "main.js", "style.css", "htm-preact.js"} <= {f.name for f in files}
+    git = ["git", "-C", str(root), "check-ignore", *map(str, files)]
+    found = subprocess.run(git, capture_output=True, text=True, check=False)
+    if found.returncode == 128:
+        pytest.skip("this is no git checkout")
+    assert found.stdout == ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import io
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,19 @@ def test_new_results_are_found(project: Project) -> None:
     found = watch.table.rows["movie_0002"][watch.table.columns["ctf.defocus"]]
     assert found == pytest.approx(12345.0)
     assert list(watch.table.records) == list(project.read_registry())
+
+
+def test_the_pace_is_that_of_the_last_exposures(project: Project) -> None:
+    sources = project.read_registry()
+    for i, name in enumerate(sources):  # one a minute
+        for path in (project.exposures / name).glob("*.json"):
+            os.utime(path, (1e9 + 60 * i, 1e9 + 60 * i))
+    more = {f"movie_{i:04d}": f"/data/movie_{i:04d}.tiff" for i in (20, 21, 22)}
+    project.write_registry({**sources, **more})
+    watch = Watch(project)
+    watch.poll()
+    assert watch.table.counts()["states"]["waiting"] == 3
+    assert watch.pace() == {"per_hour": 60.0, "seconds_left": 180}
 
 
 def test_verdicts_are_those_of_curate(page: Any, project: Project) -> None:

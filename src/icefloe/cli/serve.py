@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import click
 
 from icefloe.cli.session_options import project_option
+
+if TYPE_CHECKING:
+    from icefloe.project import Project
 
 __all__ = ["command"]
 
@@ -16,7 +22,8 @@ __all__ = ["command"]
     help="""Show a session in the browser, live while it is processed.
 
     The page is served on this machine only, and only to who has the printed address with its
-    token. The second address is for looking only. Ctrl-C ends it; a run goes on.
+    token. The second address is for looking only. Ctrl-C ends it; a run goes on. Started again
+    within a day it has the same addresses, and pages that are open go on by themselves.
 
     From another machine: ssh -L 8790:127.0.0.1:8790 THIS-MACHINE, then open the same address.
     """,
@@ -35,7 +42,8 @@ __all__ = ["command"]
     is_flag=True,
     help="Make new addresses; otherwise those of the last day go on working after a restart.",
 )
-def command(project: Path, port: int, open_page: bool, new_keys: bool) -> None:
+@click.option("--calculator", is_flag=True, help="Show the calculator only; needs no session.")
+def command(project: Path, port: int, open_page: bool, new_keys: bool, calculator: bool) -> None:
     """Serve the page until interrupted."""
     from icefloe.errors import IcefloeError
     from icefloe.project import Project
@@ -48,10 +56,8 @@ def command(project: Path, port: int, open_page: bool, new_keys: bool) -> None:
             hint="Install it with: pip install 'icefloe[web]'",
         ) from error
 
-    session = Project.open(project)
-
     def started(owner: str, guest: str) -> None:
-        click.echo(f"{session.root}")
+        click.echo("calculator" if calculator else f"{session.root}")
         click.echo(f"  page:          {owner}")
         click.echo(f"  looking only:  {guest}")
         click.echo("Ctrl-C ends it. Keep the addresses to yourself: they hold the keys.")
@@ -60,4 +66,18 @@ def command(project: Path, port: int, open_page: bool, new_keys: bool) -> None:
 
             webbrowser.open(owner)
 
-    serve(session, port, started, new_keys=new_keys)
+    with TemporaryDirectory(prefix="icefloe-") if calculator else nullcontext("") as empty:
+        session = _empty(Path(empty) / "s") if calculator else Project.open(project)
+        try:
+            serve(session, port, started, new_keys=new_keys, calculator=calculator)
+        except KeyboardInterrupt:
+            click.echo("The page is closed.")
+
+
+def _empty(directory: Path) -> Project:
+    from icefloe.engine.settings import SessionSettings
+    from icefloe.project import Project, write_settings
+
+    session = Project.create(directory)
+    write_settings(session.settings_file, SessionSettings())
+    return session

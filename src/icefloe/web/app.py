@@ -53,6 +53,7 @@ def create_app(
     cookie: str = "icefloe",
     poll: float = _POLL,
     watch: Watch | None = None,
+    calculator: bool = False,
 ) -> Starlette:
     """Return the server of a session's page.
 
@@ -68,8 +69,10 @@ def create_app(
         Seconds between two looks at the session's files.
     watch
         What keeps the table up to date; made here if left out.
+    calculator
+        The page shows its calculator only, for want of a session; `project` is an empty one.
     """
-    page = _Page(project, poll, watch or Watch(project))
+    page = _Page(project, poll, watch or Watch(project), calculator=calculator)
     app = Starlette(
         routes=page.routes(),
         middleware=[Middleware(partial(Gate, tokens=tokens, cookie=cookie))],
@@ -85,7 +88,8 @@ def create_app(
 
 
 class _Page:
-    def __init__(self, project: Project, poll: float, watch: Watch) -> None:
+    def __init__(self, project: Project, poll: float, watch: Watch, *, calculator: bool) -> None:
+        self._calculator = calculator
         self.project, self.watch, self.hub = project, watch, Hub()
         self._poll, self._boot = poll, secrets.token_hex(4)
         self._files, self.trials = _static_files(), Trials(project)
@@ -179,11 +183,12 @@ class _Page:
     async def session(self, request: Request) -> Response:
         """Give what is known of the session as a whole."""
         content = {
-            "name": self.project.root.name,
+            "name": "" if self._calculator else self.project.root.name,
             "path": str(self.project.root),
             "version": __version__,
             "role": request.scope["icefloe.role"],
             "boot": self._boot,
+            "calculator": self._calculator,
             "problem": self.watch.problem,
             "live": await run_in_threadpool(self._live),
         }

@@ -9,6 +9,7 @@ from icefloe.errors import OutputError
 from icefloe.project import Project
 from icefloe.web.app import create_app
 from icefloe.web.keys import session_tokens
+from icefloe.web.security import Tokens
 
 __all__ = ["serve"]
 
@@ -21,6 +22,7 @@ def serve(
     started: Callable[[str, str], None],
     *,
     new_keys: bool = False,
+    calculator: bool = False,
 ) -> None:
     """Serve a session's page until the process is interrupted.
 
@@ -34,6 +36,9 @@ def serve(
         Is given the owner's and the guest's address before the first request is answered.
     new_keys
         Make new keys even if the last start was not long ago; see `session_tokens`.
+
+    calculator
+        Show the calculator only; `project` is an empty session then.
 
     Raises
     ------
@@ -60,8 +65,8 @@ def serve(
         ) from error
     with listener:
         port = listener.getsockname()[1]
-        tokens = session_tokens(project, new=new_keys)
-        app = create_app(project, tokens, cookie=f"icefloe-{port}")
+        tokens = Tokens() if calculator else session_tokens(project, new=new_keys)
+        app = create_app(project, tokens, cookie=f"icefloe-{port}", calculator=calculator)
         base = f"http://{_HOST}:{port}/?token="
         started(base + tokens.owner, base + tokens.guest)
         config = uvicorn.Config(

@@ -66,7 +66,7 @@ export class Classes extends Component {
       <ul class="gallery classes">${order.map((c) => html`<li key=${c.number}><button class="thumb" aria-pressed=${chosen.has(c.number) ? "true" : "false"} disabled=${guest} onClick=${() => this.toggle(c.number)}>
         <img alt="Class ${c.number}" src=${address("classes/picture", { set: detail.id, number: c.number })} />
         <span class="name">${c.number}${c.like ? `, like ${c.like}` : ""}</span>
-        <span>${[c.score !== null && `score ${c.score.toFixed(2)}`, c.population !== null && `${c.population} particles`, c.population === null && c.share !== null && `${(100 * c.share).toFixed(1)} %`, c.resolution !== null && c.resolution < 900 && `${number(c.resolution)} Å`].filter(Boolean).join(", ")}</span></button></li>`)}</ul>
+        <span>${[c.score !== null && `score ${c.score.toFixed(2)}`, c.population !== null && `${c.population} particles`, c.population === null && c.share !== null && `${(100 * c.share).toFixed(1)} %`, c.resolution !== null && c.resolution < 900 && `${number(c.resolution, 3)} Å`].filter(Boolean).join(", ")}</span></button></li>`)}</ul>
       <div class="bar" role="status"><b>${chosen.size}</b> of ${detail.classes.length} chosen${counted !== null ? `, ${counted} particles` : ""}
         ${!guest && html`<button class="main" disabled=${!chosen.size} onClick=${() => this.save()}>Save as templates</button>`}</div>
       ${saved && html`<div role="status"><p>${saved.count} templates are in <code>${saved.templates}</code>${saved.particles !== null ? `, and ${saved.particles} of ${saved.particles_of} particles in particles_selected.star beside them` : ""}.</p>

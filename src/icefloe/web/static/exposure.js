@@ -118,7 +118,7 @@ class Micrograph extends Component {
     const ratio = window.devicePixelRatio || 1;
     const [ny, nx] = detail.shape || [1, 1];
     const width = Math.round(canvas.clientWidth * ratio);
-    const height = Math.round(Math.min(width * ny / nx, 760 * ratio));
+    const height = Math.round(Math.min(width * ny / nx, Math.max(360, 0.68 * window.innerHeight) * ratio));
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
     const ctx = canvas.getContext("2d");
     const { scale, left, top } = this.frame();
@@ -318,17 +318,26 @@ export class Exposure extends Component {
 
   componentDidMount() { this.fetch(); }
 
-  componentDidUpdate() { if (this.wanted !== this.props.name) this.fetch(); }
+  // Another exposure, or this one has gone on: waiting, done, failed.
+  componentDidUpdate() { if (this.wanted !== this.props.name || this.stage !== this.now()) this.fetch(); }
+
+  now() {
+    const { table } = this.props.store;
+    const i = table.places.get(this.props.name);
+    const known = (name) => (table.columns.has(name) && !Number.isNaN(table.columns.get(name).values[i]) ? 1 : 0);
+    return `${table.state[i]}${known("ctf.defocus")}${known("pick.n_picks")}`;
+  }
 
   async fetch() {
     const name = (this.wanted = this.props.name);
+    this.stage = this.now();
     try {
       const detail = await getJson("exposure", { name });
-      if (name === this.wanted) this.setState({ detail, error: "" });
+      if (name === this.wanted) this.setState({ detail, error: "", stage: this.stage });
     } catch (error) { this.setState({ detail: null, error: error.message }); }
   }
 
-  render({ store, name }, { detail, error }) {
+  render({ store, name }, { detail, error, stage }) {
     const { table } = store;
     const i = table.places.get(name);
     const verdict = VERDICTS[table.verdict[i]];
@@ -343,7 +352,7 @@ export class Exposure extends Component {
       ${error && html`<p class="alarm" role="alert">${error}</p>`}
       ${known && known.failure && html`<p class="alarm" role="alert">${known.failure[0]} failed: ${known.failure[1]}</p>`}
       ${known && html`<div class="two"><div>
-          <${Micrograph} key=${name} detail=${known} store=${store} />
+          <${Micrograph} key=${`${name} ${stage}`} detail=${known} store=${store} />
           <nav class="neighbours" aria-label="Neighbours in time">${around.map((other) => html`<button key=${other} class="thumb ${other === name ? "current" : ""}" onClick=${() => store.open(other)}>
             ${table.failures[other] ? html`<span class="nothing">failed</span>` : html`<img alt="" loading="lazy" src=${pictureAddress(other, "thumbnail", 0)} />`}<span class="name">${other}</span></button>`)}</nav>
           ${PICTURES.filter(([key]) => known.pictures.includes(key)).map(([key, text]) => html`<figure key=${key}><figcaption>${text}</figcaption><img class="light" src=${pictureAddress(name, key, table.version)} alt=${text} /></figure>`)}

@@ -15,7 +15,7 @@ window.icefloe = store; // for measurements and tests
 const KEYS = { j: () => store.step(1), k: () => store.step(-1), ArrowRight: () => store.step(1), ArrowLeft: () => store.step(-1),
   r: () => decide("reject"), a: () => decide("accept"), u: () => store.undo(),
   Enter: () => { if (store.current && store.view !== "exposure") store.open(store.current); },
-  Escape: () => { if (store.view !== "session") store.show("session"); } };
+  Escape: () => { if (store.view !== "session" && !store.session.calculator) store.show("session"); } };
 
 async function decide(decision) {
   if (!store.current) { store.say("Choose an exposure first: j or the right arrow"); return; }
@@ -53,7 +53,7 @@ class App extends Component {
     const { session, view } = store;
     const tab = (name, text) => html`<button role="tab" aria-selected=${view === name ? "true" : "false"} onClick=${() => store.show(name)}>${text}</button>`;
     return html`<header><h1>Icefloe <span>${session.name}</span></h1>
-        <div role="tablist" aria-label="Views">${tab("session", "Session")}${tab("classes", "Classes")}${tab("settings", "Settings")}${tab("tools", "Calculator, report, export")}</div>
+        ${!session.calculator && html`<div role="tablist" aria-label="Views">${tab("session", "Session")}${tab("classes", "Classes")}${tab("settings", "Settings")}${tab("tools", "Calculator, report, export")}</div>`}
         <span class="soft">${store.guest ? "looking only" : ""}</span>
         <span class="link-state ${store.connected ? "on" : "off"}">${store.connected ? "live" : "connecting …"}</span>
         <button onClick=${() => this.theme()}>Light / dark</button></header>
@@ -67,7 +67,7 @@ class App extends Component {
       ${view === "exposure" && html`<${Exposure} store=${store} name=${store.current} />`}
       ${view === "classes" && html`<main><${Classes} store=${store} /></main>`}
       ${view === "settings" && html`<main><${Settings} store=${store} /></main>`}
-      ${view === "tools" && html`<main><${Output} store=${store} /><${Calculator} store=${store} /></main>`}`;
+      ${view === "tools" && html`<main>${!session.calculator && html`<${Output} store=${store} />`}<${Calculator} store=${store} /></main>`}`;
   }
 }
 
@@ -76,6 +76,7 @@ try {
   await store.load();
   const app = document.getElementById("app");
   app.replaceChildren();
+  if (store.session.calculator) store.view = "tools";
   const wanted = new URLSearchParams(location.search);
   if (wanted.has("exposure")) { store.current = wanted.get("exposure"); store.view = "exposure"; }
   else if (wanted.has("view")) store.view = wanted.get("view");

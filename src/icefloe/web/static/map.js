@@ -1,7 +1,7 @@
 // The grid as the stage saw it: each exposure at its place, coloured by a number.
 
 import { Component, html } from "./vendor/htm-preact.js";
-import { brushBox, colours, number, onDrag, prepare } from "./plots.js";
+import { brushBox, colours, number, onDrag, pixel, placed, prepare } from "./plots.js";
 
 const EDGE = { left: 8, right: 8, top: 8, bottom: 34 };
 const STOPS = ["#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"].map((hex) => [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16)));
@@ -14,6 +14,10 @@ function colour(t) {
   return `rgb(${STOPS[k].map((v, c) => Math.round(v + f * (STOPS[k + 1][c] - v))).join(" ")})`;
 }
 const SCALE = Array.from({ length: 64 }, (_, k) => colour(k / 63));
+const PIXELS = Uint32Array.from(SCALE, (text) => {
+  const [r, g, b] = text.match(/\d+/g).map(Number);
+  return (0xff000000 | (b << 16) | (g << 8) | r) >>> 0;
+});
 
 export class GridMap extends Component {
   constructor(props) {
@@ -26,6 +30,8 @@ export class GridMap extends Component {
   componentDidMount() {
     const { store } = this.props;
     store.painters.add(this.paint);
+    this.watch = new IntersectionObserver(([entry]) => { this.visible = entry.isIntersecting; this.paint(); }, { rootMargin: "80px" });
+    this.watch.observe(this.base);
     onDrag(this.canvas, EDGE, (part, at) => {
       const { x, y, w, h } = this.frame();
       if (!part && !store.selection.brushes.has("#map")) { this.choose(x + at.x * w, y + at.y * h, 8 * w / this.canvas.clientWidth); return; }
@@ -34,7 +40,10 @@ export class GridMap extends Component {
     this.paint();
   }
 
-  componentWillUnmount() { this.props.store.painters.delete(this.paint); }
+  componentWillUnmount() {
+    this.watch.disconnect();
+    this.props.store.painters.delete(this.paint);
+  }
 
   componentDidUpdate(_, before) { if (before !== this.state) this.paint(); }
 
@@ -51,7 +60,10 @@ export class GridMap extends Component {
 
   // The part of the plane that the plot shows, um: all points, with one scale for both axes.
   frame() {
-    const { x, y } = this.props.store.table.map();
+    const map = this.props.store.table.map(), { clientWidth, clientHeight } = this.canvas;
+    const key = `${clientWidth} ${clientHeight}`;
+    if (this.framed && this.framed.map === map && this.framed.key === key) return this.framed.frame;
+    const { x, y } = map;
     let x0 = Infinity, x1 = -Infinity, y0 = Infinity, y1 = -Infinity;
     for (let i = 0; i < x.length; i++) if (x[i] === x[i]) {
       x0 = Math.min(x0, x[i]); x1 = Math.max(x1, x[i]); y0 = Math.min(y0, y[i]); y1 = Math.max(y1, y[i]);
@@ -59,34 +71,34 @@ export class GridMap extends Component {
     const across = this.canvas.clientWidth - EDGE.left - EDGE.right, down = this.canvas.clientHeight - EDGE.top - EDGE.bottom;
     const unit = 1.06 * Math.max((x1 - x0) / across, (y1 - y0) / down, 0.5 / across);
     const w = unit * across, h = unit * down;
-    return { x: (x0 + x1 - w) / 2, y: (y0 + y1 - h) / 2, w, h, across, down };
+    const frame = { x: (x0 + x1 - w) / 2, y: (y0 + y1 - h) / 2, w, h, across, down };
+    this.framed = { map, key, frame };
+    return frame;
   }
 
   paint() {
     const { store } = this.props;
     const { table, selection } = store;
     const column = table.columns.get(this.state.of);
-    if (!column || !this.canvas.clientWidth) return;
-    const { ctx, width, height } = prepare(this.canvas);
+    if (!column || !this.visible || !this.canvas.clientWidth) return;
+    const { ctx, width, height, ratio } = prepare(this.canvas);
     const points = table.map(), range = table.binned(column.name), frame = this.frame();
-    ctx.fillStyle = GROUND;
-    ctx.fillRect(EDGE.left, EDGE.top, frame.across, frame.down);
+    const w = Math.max(1, Math.round(frame.across * ratio)), h = Math.max(1, Math.round(frame.down * ratio));
     const side = Math.max(2, Math.min(9, 0.6 * Math.sqrt((frame.across * frame.down) / Math.max(1, table.n))));
-    const fx = frame.across / frame.w, fy = frame.down / frame.h, factor = 63 / (range.hi - range.lo);
-    // One colour after the other: changing it is what takes time.
-    const groups = new Map();
-    for (let i = 0; i < table.n; i++) {
-      if (points.x[i] !== points.x[i]) continue;
-      const v = column.values[i];
-      const key = selection.fails[i] || v !== v ? -1 : Math.min(63, Math.max(0, Math.round((v - range.lo) * factor)));
-      groups.get(key)?.push(i) ?? groups.set(key, [i]);
+    const size = Math.max(1, Math.round(side * ratio));
+    const fx = frame.across / frame.w, fy = frame.down / frame.h;
+    // The middle of a point lies at its place.
+    const dx = size / ratio / 2 / fx, dy = size / ratio / 2 / fy;
+    const { image, pixels, at } = placed(this.canvas, ctx, points.x, { lo: frame.x + dx, hi: frame.x + frame.w - dx }, points.y, { lo: frame.y + dy, hi: frame.y + frame.h - dy }, w, h, size);
+    pixels.fill(pixel(GROUND));
+    const { order, count } = selection, { bin } = range, others = table.n - count, faint = pixel(FAINT);
+    for (let j = 0; j < table.n; j++) {
+      const i = order[j], place = at[i];
+      if (place < 0) continue;
+      const shade = j < others || bin[i] > 63 ? faint : PIXELS[bin[i]];
+      for (let down = 0; down < size; down++) pixels.fill(shade, place + down * w, place + down * w + size);
     }
-    for (const key of [...groups.keys()].sort((a, b) => a - b)) {
-      ctx.fillStyle = key < 0 ? FAINT : SCALE[key];
-      for (const i of groups.get(key)) {
-        ctx.fillRect(EDGE.left + (points.x[i] - frame.x) * fx - side / 2, EDGE.top + frame.down - (points.y[i] - frame.y) * fy - side / 2, side, side);
-      }
-    }
+    ctx.putImageData(image, Math.round(EDGE.left * ratio), Math.round(EDGE.top * ratio));
     const current = table.places.get(store.current);
     if (current !== undefined && points.x[current] === points.x[current]) {
       ctx.strokeStyle = "#ffffff";
@@ -110,7 +122,7 @@ export class GridMap extends Component {
     const box = selection.brushes.get("#map");
     if (box) {
       const ax = (v) => EDGE.left + (v - frame.x) * fx, ay = (v) => EDGE.top + frame.down - (v - frame.y) * fy;
-      brushBox(ctx, ax(box.x0), ax(box.x1), ay(box.y1), ay(box.y0));
+      brushBox(ctx, ax(box.x0), ax(box.x1), ay(box.y1), ay(box.y0), 0.08);
     }
   }
 

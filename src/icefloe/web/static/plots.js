@@ -11,16 +11,16 @@ export function readColours() {
   for (const name of ["all", "chosen", "rejected"]) colours[`${name}Pixel`] = pixel(colours[name]);
 }
 
-function pixel(hex) {
+export function pixel(hex) {
   const v = parseInt(hex.slice(1), 16);
   return (0xff000000 | ((v & 255) << 16) | (v & 0xff00) | (v >> 16)) >>> 0;
 }
 
-export function number(value) {
+export function number(value, digits = 4) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
   const size = Math.abs(value);
   if (size >= 100000 || (size > 0 && size < 0.001)) return value.toExponential(2);
-  return String(Number(value.toPrecision(4)));
+  return String(Number(value.toPrecision(digits)));
 }
 
 export function prepare(canvas) {
@@ -40,9 +40,9 @@ export function prepare(canvas) {
 export const MARGIN = { left: 6, right: 6, top: 4, bottom: 16 };
 export const SIDE = { left: 46, right: 8, top: 6, bottom: 18 };
 
-export function brushBox(ctx, x0, x1, y0, y1) {
+export function brushBox(ctx, x0, x1, y0, y1, shade = 0.22) {
   ctx.fillStyle = colours.brush;
-  ctx.globalAlpha = 0.22;
+  ctx.globalAlpha = shade;
   ctx.fillRect(x0, y0, x1 - x0, y1 - y0);
   ctx.globalAlpha = 1;
   ctx.strokeStyle = colours.brush;
@@ -79,7 +79,7 @@ export function drawHistogram(canvas, range, counts, brush) {
 // Where each point lies in the picture of a plot: found once, as brushes change colours only.
 const places = new WeakMap();
 
-function placed(canvas, ctx, xs, xRange, ys, yRange, w, h, size) {
+export function placed(canvas, ctx, xs, xRange, ys, yRange, w, h, size) {
   const key = [xs, ys, xRange.lo, xRange.hi, yRange.lo, yRange.hi, w, h, size];
   const known = places.get(canvas);
   if (known && key.every((v, k) => v === known.key[k])) return known;
@@ -129,9 +129,9 @@ export function drawPoints(canvas, xs, xRange, ys, yRange, selection, verdict, b
   ctx.fillStyle = colours.soft;
   ctx.textAlign = "right";
   ctx.textBaseline = "top";
-  ctx.fillText(number(yRange.hi), m.left - 4, m.top);
+  ctx.fillText(number(yRange.hi, 3), m.left - 4, m.top);
   ctx.textBaseline = "bottom";
-  ctx.fillText(number(yRange.lo), m.left - 4, height - m.bottom);
+  ctx.fillText(number(yRange.lo, 3), m.left - 4, height - m.bottom);
   ctx.textAlign = "left";
   ctx.fillText(number(xRange.lo + (xs ? 0 : 1)), m.left, height);
   ctx.textAlign = "right";

@@ -30,6 +30,8 @@ export function Counts({ store }) {
       live.running && open && live.seconds_left ? `, ${duration(live.seconds_left)} left` : ""}${
       figures && figures.latency !== null ? `, picks ${figures.latency.toFixed(0)} s after the file` : ""}${
       live.waiting ? `, ${live.waiting} wait` : ""}${live.paused ? `. Paused: ${live.paused}` : ""}</div>
+    ${live.running && Object.keys(live.incomplete || {}).length > 0 && html`<details><summary>${Object.keys(live.incomplete).length} not whole yet</summary><ul class="plain">
+      ${Object.entries(live.incomplete).slice(0, 20).map(([path, reason]) => html`<li>${path.split("/").at(-1)}: ${reason}</li>`)}</ul></details>`}
     ${Object.values(live.alarms || {}).map((text) => html`<p class="alarm" role="alert">${text}</p>`)}
   </section>`;
 }
@@ -136,6 +138,8 @@ export class Scatter extends Component {
   componentDidMount() {
     const { store } = this.props;
     store.painters.add(this.paint);
+    this.watch = new IntersectionObserver(([entry]) => { this.visible = entry.isIntersecting; this.paint(); }, { rootMargin: "80px" });
+    this.watch.observe(this.base);
     onDrag(this.canvas, SIDE, (part) => {
       const { x, y } = this.state;
       const a = store.table.binned(x), b = store.table.binned(y);
@@ -145,14 +149,17 @@ export class Scatter extends Component {
     this.paint();
   }
 
-  componentWillUnmount() { this.props.store.painters.delete(this.paint); }
+  componentWillUnmount() {
+    this.watch.disconnect();
+    this.props.store.painters.delete(this.paint);
+  }
 
   componentDidUpdate(_, before) { if (before !== this.state) this.paint(); }
 
   paint() {
     const { store } = this.props;
     const { x, y } = this.state;
-    if (!store.table.columns.has(x) || !store.table.columns.has(y)) return;
+    if (!this.visible || !store.table.columns.has(x) || !store.table.columns.has(y)) return;
     const box = store.selection.brushes.get("#box");
     const column = store.table.columns.get(x);
     drawPoints(this.canvas, column.values, store.table.binned(x), store.table.columns.get(y).values, store.table.binned(y),

@@ -160,10 +160,10 @@ function longer(array, n, Type, fill = 0) {
   return made;
 }
 
-// The median distance of a point to the nearest other one, from a thousand of them at most.
+// The median distance of a point to the nearest other one, from two hundred of them at most.
 function nearest(points) {
   if (points.length < 2) return 1;
-  const step = Math.ceil(points.length / 1000), found = [];
+  const step = Math.ceil(points.length / 200), found = [];
   for (let i = 0; i < points.length; i += step) {
     let least = Infinity;
     for (let j = 0; j < points.length; j++) {
