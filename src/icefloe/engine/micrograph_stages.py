@@ -125,7 +125,7 @@ class PickStage:
     """Finds particles."""
 
     name = "pick"
-    version = 1
+    version = 2
     # Templates are matched as they are where there is no CTF to show them through.
     spares = ("ctf",)
 

@@ -207,7 +207,12 @@ def _match(
     image, pixel_size = image_of(work), pixel_size_of(work)
     mask = _given(work)
     if mask is None and settings.junk:
-        mask = whole_mask(image, (settings.diameter or bank.diameter) / pixel_size)
+        mask = whole_mask(
+            image,
+            (settings.diameter or bank.diameter) / pixel_size,
+            pixel_size=pixel_size,
+            bright=settings.contrast == "bright",
+        )
     settings = settings.model_copy(update=_known(settings, changes))
     picks = pick_templates(
         image,

@@ -198,6 +198,7 @@ def references_of(
     order = first + [r for r in alike if r not in first]
     given = session.settings.pick.diameter
     diameter = _TYPICAL if given is None else given[1]
+    bright = session.settings.pick.contrast == "bright"
     images: dict[str, FloatArray] = {}
     spare: dict[str, FloatArray] = {}
     for record in order:
@@ -208,7 +209,9 @@ def references_of(
             if path is None:
                 continue
             image = read_micrograph(path)
-            junk = float(whole_mask(image, diameter / _pixel_size(record)).mean())
+            pixel_size = _pixel_size(record)
+            mask = whole_mask(image, diameter / pixel_size, pixel_size=pixel_size, bright=bright)
+            junk = float(mask.mean())
         except IcefloeError:
             continue
         if junk <= _JUNK:
