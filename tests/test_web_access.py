@@ -18,9 +18,11 @@ from chromium import Browser, find_chromium
 from icefloe.engine.settings import SessionSettings
 from icefloe.formats.mrc import read_mrc
 from icefloe.project import Project, load_records, read_settings, write_settings
+from page_fixtures import leave
 from page_server import served
 from test_web_tools import make_classes
 
+pytest_plugins = ["page_fixtures"]
 pytestmark = pytest.mark.skipif(
     find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
 )
@@ -84,13 +86,11 @@ def addresses(project: Project) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def opened(addresses: tuple[str, str]) -> Iterator[Browser]:
-    browser = Browser()
-    browser.open(addresses[0])
-    browser.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
-    yield browser
-    browser.close()
-    assert browser.problems == []
+def opened(addresses: tuple[str, str], chromium: Browser) -> Iterator[Browser]:
+    chromium.open(addresses[0])
+    chromium.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
+    yield chromium
+    assert leave(chromium) == []
 
 
 VIEWS = {

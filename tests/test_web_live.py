@@ -23,28 +23,19 @@ from chromium import Browser, find_chromium
 from icefloe.engine.settings import SessionSettings
 from icefloe.formats.coordinates import read_coordinates
 from icefloe.project import read_settings, write_settings
+from page_fixtures import leave
 from page_server import page_server, served
 
-pytest_plugins = ["session_fixtures"]
+pytest_plugins = ["page_fixtures", "session_fixtures"]
 pytestmark = pytest.mark.skipif(
     find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
 )
 
 
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    browser = Browser()
-    yield browser
-    browser.close()
-
-
 @pytest.fixture
 def browser(chromium: Browser) -> Iterator[Browser]:
     yield chromium
-    # The page of a server that has ended would go on looking for it.
-    chromium.open("about:blank")
-    chromium.run("1")
-    chromium.problems.clear()
+    leave(chromium)
 
 
 def ready(browser: Browser, address: str) -> None:
