@@ -115,7 +115,7 @@ class Browser:
         while time.monotonic() < until:
             if self.run(f"Boolean({script})"):
                 return
-            time.sleep(0.1)
+            time.sleep(0.04)
         raise TimeoutError(f"{script}; the page says: {self.run('document.body.innerText')[:500]}")
 
     def key(self, key: str) -> None:
@@ -143,6 +143,16 @@ class Browser:
         time.sleep(0.4)
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(data["data"]))
+
+    def leave(self) -> list[str]:
+        """Leave the page, and return what went wrong in it.
+
+        The page of a server that has ended would go on looking for it.
+        """
+        self.open("about:blank")
+        self.run("1")
+        found, self.problems = self.problems, []
+        return found
 
     def close(self) -> None:
         """End the browser."""

@@ -14,14 +14,3 @@ def chromium() -> Iterator[Browser]:
     browser = Browser()
     yield browser
     browser.close()
-
-
-def leave(browser: Browser) -> list[str]:
-    """Leave the page, and return what went wrong in it.
-
-    The page of a server that has ended would go on looking for it.
-    """
-    browser.open("about:blank")
-    browser.run("1")
-    found, browser.problems = browser.problems, []
-    return found

@@ -21,7 +21,6 @@ pytest.importorskip("httpx", reason="httpx is not installed")
 from PIL import Image
 from starlette.testclient import TestClient
 
-from chromium import Browser, find_chromium
 from icefloe.curation import load_curation, parse_rule, read_journal
 from icefloe.curation.measures import values_of
 from icefloe.curation.store import load_figures, rules_path
@@ -33,10 +32,6 @@ from icefloe.web.events import Hub
 from icefloe.web.security import Tokens
 from icefloe.web.table import VERDICTS
 from icefloe.web.watch import Watch
-from page_fixtures import leave
-from page_server import served
-
-pytest_plugins = ["page_fixtures"]
 
 BASE = "http://127.0.0.1:8790"
 HERE = {"Origin": BASE}
@@ -238,38 +233,3 @@ def test_a_page_that_comes_back_hears_what_it_missed() -> None:
     assert b"event: reset\nid: b-4\n" in events("b", "a-4", 4)[0]
     assert b"event: hello" in events("a", "a-nonsense", 4)[0]
     assert [b"id: a-5" in e for e in events("a", "", 4, (5, 6))] == [False, True, False]
-
-
-@pytest.mark.skipif(
-    find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
-)
-def test_the_page_in_a_browser(project: Project, chromium: Browser) -> None:
-    """The whole way: address, plots, a brush, keys, the journal, an exposure."""
-    browser = chromium
-    with served(project.root) as (owner, _):
-        browser.open(owner)
-        browser.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
-        assert "token" not in browser.run("location.href")
-        canvas = "document.querySelector('canvas.histogram').getBoundingClientRect()"
-        x, y, w = (browser.run(f"{canvas}.{k}") for k in ("left", "top", "width"))
-        browser.drag(x + 8, y + 30, x + w / 2, y + 30)
-        browser.wait("icefloe.selection.brushes.size === 1 && icefloe.selection.count < 10")
-        said = browser.run("document.querySelector('.sticky').innerText")
-        assert said.startswith(f"{browser.run('icefloe.selection.count')} of 10 selected")
-        browser.run("icefloe.selection.brushes.clear(), icefloe.brush('', null)")
-        browser.wait("icefloe.selection.count === 10")
-        browser.key("j")
-        browser.key("r")
-        browser.wait("icefloe.table.verdict[0] === 1")
-        browser.key("u")
-        browser.wait("icefloe.table.verdict[0] === 0")
-        decisions = [(d.exposure, d.decision) for d in read_journal(project)[0]]
-        assert decisions == [("movie_0001", "reject"), ("movie_0001", "undo")]
-        browser.run("icefloe.open('movie_0002')")
-        browser.wait("document.querySelectorAll('table.numbers tr').length > 20")
-        browser.wait("[...document.images].every((i) => !i.src || i.complete)")
-        # Something arrives while the page is open.
-        numbers = fake_session.ctf_numbers(np.random.default_rng(5), 54321.0)
-        fake_session._write(project, "movie_0003", "ctf", numbers=numbers)
-        browser.wait("Math.abs(icefloe.table.columns.get('ctf.defocus').values[2] - 54321) < 1")
-        assert leave(browser) == []
