@@ -116,8 +116,11 @@ def test_a_live_session_and_a_restart_of_the_server(
             browser.wait(f"{counts}.includes('No run')")
             assert icefloe("run", movies / "movie_3.tiff", "--project", project) == 0
             browser.wait("icefloe.table.counts.states.failed === 1")
-            browser.run("document.querySelector('main details').open = true")
-            reason = browser.run("document.querySelector('main details').innerText")
+            failed = "[...document.querySelectorAll('main details')].find"
+            failed += "(d => d.innerText.includes('1 failed'))"
+            browser.wait(failed)  # the page is drawn after its table has come
+            browser.run(f"{failed}.open = true")
+            reason = browser.run(f"{failed}.innerText")
             assert "movie_3" in reason
             assert "Copy the file again" in reason
             try_settings(browser, project)
