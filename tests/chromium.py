@@ -115,7 +115,7 @@ class Browser:
         while time.monotonic() < until:
             if self.run(f"Boolean({script})"):
                 return
-            time.sleep(0.04)
+            time.sleep(0.1)
         raise TimeoutError(f"{script}; the page says: {self.run('document.body.innerText')[:500]}")
 
     def key(self, key: str) -> None:
