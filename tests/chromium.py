@@ -144,6 +144,16 @@ class Browser:
         data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         path.write_bytes(base64.b64decode(data["data"]))
 
+    def leave(self) -> list[str]:
+        """Leave the page, and return what went wrong in it.
+
+        The page of a server that has ended would go on looking for it.
+        """
+        self.open("about:blank")
+        self.run("1")
+        found, self.problems = self.problems, []
+        return found
+
     def close(self) -> None:
         """End the browser."""
         self._session = ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,12 +16,15 @@ import fake_session
 pytest.importorskip("starlette", reason="the extra 'web' is not installed")
 
 from chromium import Browser, find_chromium
+from icefloe.curation import read_journal
 from icefloe.engine.settings import SessionSettings
+from icefloe.formats.coordinates import read_coordinates
 from icefloe.formats.mrc import read_mrc
 from icefloe.project import Project, load_records, read_settings, write_settings
 from page_server import served
 from test_web_tools import make_classes
 
+pytest_plugins = ["page_fixtures"]
 pytestmark = pytest.mark.skipif(
     find_chromium() is None, reason="there is no Chromium (Debian: apt install chromium)"
 )
@@ -84,13 +88,15 @@ def addresses(project: Project) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture(scope="module")
-def opened(addresses: tuple[str, str]) -> Iterator[Browser]:
-    browser = Browser()
-    browser.open(addresses[0])
+def opened(addresses: tuple[str, str], chromium: Browser) -> Iterator[Browser]:
+    ready(chromium, addresses[0])
+    yield chromium
+    assert chromium.leave() == []
+
+
+def ready(browser: Browser, address: str) -> None:
+    browser.open(address)
     browser.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
-    yield browser
-    browser.close()
-    assert browser.problems == []
 
 
 VIEWS = {
@@ -234,11 +240,71 @@ def test_classes_are_chosen_by_click(opened: Browser, project: Project) -> None:
     assert read_mrc(project.root / settings.pick.templates)[0].shape == (2, 32, 32)
 
 
+def test_picking_by_hand_with_the_mouse(
+    opened: Browser, addresses: tuple[str, str], project: Project
+) -> None:
+    browser = opened
+    star = project.picks / "by_hand" / "movie_0002.star"
+    ny, nx = fake_session.SHAPE
+    browser.run("icefloe.open('movie_0002')")
+    canvas = "document.querySelector('.micrograph canvas')"
+    browser.wait(canvas)
+    box = f"{canvas}.getBoundingClientRect()"
+    left, top, width, height = (
+        browser.run(f"{box}.{key}") for key in ("left", "top", "width", "height")
+    )
+    # The whole field is shown: of the two scales the smaller one counts.
+    scale = min(width / nx, height / ny)
+    left += (width - nx * scale) / 2
+
+    def screen(x: float, y: float) -> tuple[float, float]:
+        return left + (x + 0.5) * scale, top + (y + 0.5) * scale
+
+    def tool(name: str) -> None:
+        browser.run(
+            "[...document.querySelectorAll('input[name=tool]')].find((e) => "
+            f"e.parentElement.innerText.trim() === '{name}').click()"
+        )
+
+    def saved(count: int) -> np.ndarray:
+        text = f"'{count} by hand'"
+        output = "[...document.querySelectorAll('fieldset output')].at(-1)?.innerText"
+        browser.wait(f"{output} === {text}", 10)
+        found = read_coordinates(star)
+        return np.stack([found.x, found.y], axis=1)
+
+    wanted = np.array([[400.0, 300.0], [1500.0, 2500.0], [3300.0, 3600.0], [1530.0, 2540.0]])
+    tool("add")
+    for place in wanted:
+        browser.drag(*screen(*place), *screen(*place))
+    assert np.abs(saved(4) - wanted).max() < 1 / scale  # a pixel of the screen
+    tool("remove")
+    browser.drag(*screen(405, 310), *screen(405, 310))
+    assert np.abs(saved(3) - wanted[1:]).max() < 1 / scale
+    tool("erase")
+    browser.drag(*screen(1200, 2500), *screen(1520, 2520))
+    assert np.abs(saved(1) - wanted[2:3]).max() < 1 / scale
+    undo = "[...document.querySelectorAll('fieldset button')].find(b => b.innerText === 'Undo')"
+    for count in (3, 4):
+        browser.run(f"{undo}.click()")
+        saved(count)
+    # A few hundred a minute: each click is saved before the next second is over.
+    tool("add")
+    start = time.monotonic()
+    for i in range(40):
+        place = screen(200 + 80 * i, 3000)
+        browser.drag(*place, *place)
+    assert len(saved(44)) == 44
+    assert time.monotonic() - start < 8
+    ready(browser, addresses[0])
+    browser.run("icefloe.open('movie_0002')")
+    saved(44)
+
+
 def test_a_guest_looks_and_changes_nothing(
     opened: Browser, addresses: tuple[str, str], project: Project
 ) -> None:
-    opened.open(addresses[1])
-    opened.wait("document.querySelector('#app[data-ready]') && icefloe.connected")
+    ready(opened, addresses[1])
     assert "looking only" in opened.run("document.querySelector('header').innerText")
     opened.key("j")
     opened.key("r")
@@ -248,3 +314,34 @@ def test_a_guest_looks_and_changes_nothing(
     assert not {"Accept", "Reject", "Save the rules", "Add"} & set(words)
     assert opened.run("document.querySelector('fieldset')") is None
     assert not (project.root / "curation").exists()
+
+
+def test_the_page_in_a_browser(
+    opened: Browser, addresses: tuple[str, str], project: Project
+) -> None:
+    """The whole way: address, plots, a brush, keys, the journal, an exposure."""
+    browser = opened
+    ready(browser, addresses[0])
+    assert "token" not in browser.run("location.href")
+    canvas = "document.querySelector('canvas.histogram').getBoundingClientRect()"
+    x, y, w = (browser.run(f"{canvas}.{k}") for k in ("left", "top", "width"))
+    browser.drag(x + 8, y + 30, x + w / 2, y + 30)
+    browser.wait("icefloe.selection.brushes.size === 1 && icefloe.selection.count < 10")
+    said = browser.run("document.querySelector('.sticky').innerText")
+    assert said.startswith(f"{browser.run('icefloe.selection.count')} of 10 selected")
+    browser.run("icefloe.selection.brushes.clear(), icefloe.brush('', null)")
+    browser.wait("icefloe.selection.count === 10")
+    browser.key("j")
+    browser.key("r")
+    browser.wait("icefloe.table.verdict[0] === 1")
+    browser.key("u")
+    browser.wait("icefloe.table.verdict[0] === 0")
+    decisions = [(d.exposure, d.decision) for d in read_journal(project)[0]]
+    assert decisions == [("movie_0001", "reject"), ("movie_0001", "undo")]
+    browser.run("icefloe.open('movie_0002')")
+    browser.wait("document.querySelectorAll('table.numbers tr').length > 20")
+    browser.wait("[...document.images].every((i) => !i.src || i.complete)")
+    # Something arrives while the page is open.
+    numbers = fake_session.ctf_numbers(np.random.default_rng(5), 54321.0)
+    fake_session._write(project, "movie_0003", "ctf", numbers=numbers)
+    browser.wait("Math.abs(icefloe.table.columns.get('ctf.defocus').values[2] - 54321) < 1")

@@ -64,7 +64,7 @@ READ += ("/api/exposure?name=movie_0001", "/api/settings", "/api/downloads", "/a
 READ += ("/api/download?file=report.html", "/api/trial", "/api/scores", "/api/classes/set")
 READ += ("/api/crop?name=movie_0001&x=0&y=0&width=99&height=99&resolution=0",)
 WRITE = ("/api/decisions", "/api/rules", "/api/picks", "/api/settings", "/api/export")
-WRITE += ("/api/classes/select", "/api/trial", "/api/trial/adopt")
+WRITE += ("/api/classes/select", "/api/trial", "/api/trial/adopt", "/api/trial/cancel")
 
 
 @pytest.mark.parametrize("path", READ)

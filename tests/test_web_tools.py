@@ -6,6 +6,7 @@ import io
 import json
 import shutil
 import struct
+import threading
 import time
 import zipfile
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from icefloe.engine.given_templates import given_templates
+from icefloe.engine.micrograph_stages import PickStage
 from icefloe.engine.settings import SessionSettings
 from icefloe.formats.cryosparc import read_cs
 from icefloe.formats.mrc import read_mrc, write_mrc
@@ -188,6 +190,31 @@ class TestExports:
         origin = star["rlnOriginXAngst"].astype(float) / PIXEL
         np.testing.assert_allclose(x, star["rlnCoordinateX"].astype(float) - origin, atol=0.01)
 
+    def test_picks_alone_are_fetched_where_no_particles_are_cut_out(
+        self, session: Path, real: TestClient
+    ) -> None:
+        shutil.rmtree(session / "particles")
+        for path in (session / "exposures").glob("*/extract.json"):
+            path.unlink()
+        assert post(real, "export", {"kind": "cryosparc"})["downloads"] == ["picks.cs"]
+        (session / "back.cs").write_bytes(
+            real.get("/api/download", params={"file": "picks.cs"}).content
+        )
+        table = read_cs(session / "back.cs")
+        expected = {
+            name: real.get("/api/exposure", params={"name": name}).json()["picks"]
+            for name in ("movie_1", "movie_2")
+        }
+        path = np.char.decode(table["location/micrograph_path"].astype("S"))
+        shape = table["location/micrograph_shape"]
+        for name, picks in expected.items():
+            mine = path == f"micrographs/{name}.mrc"
+            assert mine.sum() == len(picks["x"]) > 5
+            x = table["location/center_x_frac"] * shape[:, 1]
+            y = (1 - table["location/center_y_frac"]) * shape[:, 0]  # counted from below
+            found = np.stack([x[mine], y[mine]], axis=1)
+            np.testing.assert_allclose(found, np.stack([picks["x"], picks["y"]], 1), atol=0.01)
+
     def test_what_cannot_be_made_says_why(self, tmp_path: Path) -> None:
         empty = Project.create(tmp_path / "empty")
         write_settings(empty.settings_file, SessionSettings())
@@ -240,6 +267,44 @@ def test_settings_are_tried_and_taken_over(session: Path, real: TestClient) -> N
     post(real, "trial/adopt", {"save": True})
     assert read_settings(session / "icefloe.toml", SessionSettings).pick.blob.threshold == 8.0
     shutil.rmtree(session.with_name("s-trial"))
+
+
+def test_a_trial_can_be_cancelled(
+    session: Path, real: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert real.post("/api/trial/cancel", json={}, headers=HERE).status_code == 422
+    at_work, go_on = threading.Event(), threading.Event()
+    whole = PickStage.run
+
+    def slow(self: PickStage, work: Any) -> Any:
+        at_work.set()
+        assert go_on.wait(30)
+        return whole(self, work)
+
+    monkeypatch.setattr(PickStage, "run", slow)
+    before = {path: path.read_bytes() for path in session.rglob("*.json")}
+    post(real, "trial", {"changes": {"pick": {"blob.threshold": 8.0}}, "count": 2})
+    assert at_work.wait(30)
+    post(real, "trial/cancel", {})
+    go_on.set()
+    until = time.monotonic() + 30
+    while (found := real.get("/api/trial").json())["state"] == "running":
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    assert (found["state"], found["error"]) == ("cancelled", "")
+    assert real.get("/api/trial/exposure", params={"name": "movie_1"}).status_code == 404
+    # What was not tried to its end is not taken over, and the session is as it was.
+    assert real.post("/api/trial/adopt", json={"save": True}, headers=HERE).status_code == 422
+    assert {path: path.read_bytes() for path in session.rglob("*.json")} == before
+    beside = session.with_name("s-trial")
+    assert len(list((beside / "exposures").glob("*/pick.json"))) < 4
+    # Another can be tried at once.
+    post(real, "trial", {"changes": {"pick": {"blob.threshold": 9.0}}, "count": 1})
+    while (found := real.get("/api/trial").json())["state"] == "running":
+        assert time.monotonic() < until + 30
+        time.sleep(0.02)
+    assert found["state"] == "done"
+    shutil.rmtree(beside)
 
 
 def test_picks_by_hand_are_what_train_and_extract_read(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from icefloe.cli.session_options import project_option
+from icefloe.cli.session_options import session_directory
 
 if TYPE_CHECKING:
     from icefloe.project import Project
@@ -28,7 +28,7 @@ __all__ = ["command"]
     From another machine: ssh -L 8790:127.0.0.1:8790 THIS-MACHINE, then open the same address.
     """,
 )
-@project_option
+@session_directory
 @click.option(
     "--port",
     type=click.IntRange(0, 65535),
@@ -43,7 +43,7 @@ __all__ = ["command"]
     help="Make new addresses; otherwise those of the last day go on working after a restart.",
 )
 @click.option("--calculator", is_flag=True, help="Show the calculator only; needs no session.")
-def command(project: Path, port: int, open_page: bool, new_keys: bool, calculator: bool) -> None:
+def command(directory: Path, port: int, open_page: bool, new_keys: bool, calculator: bool) -> None:
     """Serve the page until interrupted."""
     from icefloe.errors import IcefloeError
     from icefloe.project import Project
@@ -67,7 +67,7 @@ def command(project: Path, port: int, open_page: bool, new_keys: bool, calculato
             webbrowser.open(owner)
 
     with TemporaryDirectory(prefix="icefloe-") if calculator else nullcontext("") as empty:
-        session = _empty(Path(empty) / "s") if calculator else Project.open(project)
+        session = _empty(Path(empty) / "s") if calculator else Project.open(directory)
         try:
             serve(session, port, started, new_keys=new_keys, calculator=calculator)
         except KeyboardInterrupt:

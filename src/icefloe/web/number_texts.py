@@ -108,5 +108,28 @@ TEXTS: dict[str, tuple[str, str, str]] = {
         "spreads",
         "Distance of the scores of particles and of noise; below 2.2 they cannot be told apart.",
     ),
+    "pick.split.threshold": (
+        "Threshold found",
+        "",
+        "Score at which a peak is as likely noise as particle.",
+    ),
+    "pick.split.separation": (
+        "Particles from noise",
+        "spreads",
+        "Distance of the two populations of peaks that were found in the scores.",
+    ),
+    "pick.split.clear": (
+        "Particles told apart",
+        "",
+        "1 where the scores fall into noise and particles, else 0.",
+    ),
+    "pick.split.low": ("Score of noise", "", "Mean of the peaks that are noise."),
+    "pick.split.high": ("Score of particles", "", "Mean of the peaks that are particles."),
+    "pick.split.width": ("Spread of the scores", "", "Of the noise, and of the particles."),
+    "pick.split.share": (
+        "Share of particles",
+        "",
+        "Part of all peaks of the scores that are particles.",
+    ),
     "extract.pixel_size": ("Pixel of the particles", _A, f"{_SIZE} as written."),
 }

@@ -40,16 +40,23 @@ class AdoptIn(BaseModel):
     save: bool = Field(description="Write the settings, or only say what they make stale.")
 
 
+class _CancelledError(Exception):
+    """The person does not want the trial any more."""
+
+
 class _Progress:
-    """Counts what is done; what the engine tells while it works."""
+    """Counts what is done; what the engine tells while it works. Here it can be ended, too."""
 
     def __init__(self) -> None:
         self.done, self.total, self.now = 0, 0, ""
+        self.cancelled = False
 
     def planned(self, total: int, todo: int) -> None:
         self.done, self.total = 0, todo
 
     def started(self, name: str, stage: str) -> None:
+        if self.cancelled:  # no stage is begun any more; one at work is not cut short
+            raise _CancelledError
         self.now = f"{name}: {stage}"
 
     def finished(self, name: str, failure: Failure | None, seconds: float) -> None:
@@ -109,10 +116,27 @@ class Trials:
             trial = run_trial(session, changes, count, observer=self._progress)
             with self._lock:
                 self._trial, self._state = trial, "done"
+        except _CancelledError:
+            with self._lock:
+                self._state = "cancelled"
         except Exception as error:  # whatever it is, the page must hear of it
             text = str(error) if isinstance(error, IcefloeError) else f"{type(error).__name__}"
             with self._lock:
                 self._state, self._error = "failed", text
+
+    def cancel(self) -> None:
+        """End the trial before its next stage; the session is as it was.
+
+        Raises
+        ------
+        ProjectError
+            None is at work.
+        """
+        with self._lock:
+            if self._state != "running":
+                raise ProjectError("No trial is at work")
+            self._progress.cancelled = True
+            self._progress.now = "ends after the stage that is at work"
 
     def state(self) -> dict[str, Any]:
         """Return how far it is, and once it is done the numbers before and after."""
@@ -146,8 +170,12 @@ class Trials:
         Raises
         ------
         ProjectError
-            Nothing was tried.
+            Nothing was tried, or not to the end.
         """
+        with self._lock:
+            unfinished = self._state in ("running", "cancelled")
+        if unfinished:
+            raise ProjectError("The trial has not come to its end", hint="Try the settings again")
         changes = adopted_changes(self._project.root)
         return change(self._project, SettingsIn(changes=changes, save=save))
 

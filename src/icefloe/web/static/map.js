@@ -1,7 +1,7 @@
 // The grid as the stage saw it: each exposure at its place, coloured by a number.
 
 import { Component, html } from "./vendor/htm-preact.js";
-import { brushBox, colours, number, onDrag, pixel, placed, prepare } from "./plots.js";
+import { brushBox, colours, dot, number, onDrag, pixel, placed, prepare } from "./plots.js";
 
 const EDGE = { left: 8, right: 8, top: 8, bottom: 34 };
 const STOPS = ["#414487", "#2a788e", "#22a884", "#7ad151", "#fde725"].map((hex) => [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16)));
@@ -30,7 +30,7 @@ export class GridMap extends Component {
   componentDidMount() {
     const { store } = this.props;
     store.painters.add(this.paint);
-    this.watch = new IntersectionObserver(([entry]) => { this.visible = entry.isIntersecting; this.paint(); }, { rootMargin: "80px" });
+    this.watch = new IntersectionObserver(([entry]) => { this.visible = entry.isIntersecting; this.paint(); });
     this.watch.observe(this.base);
     onDrag(this.canvas, EDGE, (part, at) => {
       const { x, y, w, h } = this.frame();
@@ -81,7 +81,7 @@ export class GridMap extends Component {
     const { table, selection } = store;
     const column = table.columns.get(this.state.of);
     if (!column || !this.visible || !this.canvas.clientWidth) return;
-    const { ctx, width, height, ratio } = prepare(this.canvas);
+    const { ctx, width, height, ratio } = prepare(this.canvas, null);
     const points = table.map(), range = table.binned(column.name), frame = this.frame();
     const w = Math.max(1, Math.round(frame.across * ratio)), h = Math.max(1, Math.round(frame.down * ratio));
     const side = Math.max(2, Math.min(9, 0.6 * Math.sqrt((frame.across * frame.down) / Math.max(1, table.n))));
@@ -89,14 +89,12 @@ export class GridMap extends Component {
     const fx = frame.across / frame.w, fy = frame.down / frame.h;
     // The middle of a point lies at its place.
     const dx = size / ratio / 2 / fx, dy = size / ratio / 2 / fy;
-    const { image, pixels, at } = placed(this.canvas, ctx, points.x, { lo: frame.x + dx, hi: frame.x + frame.w - dx }, points.y, { lo: frame.y + dy, hi: frame.y + frame.h - dy }, w, h, size);
-    pixels.fill(pixel(GROUND));
-    const { order, count } = selection, { bin } = range, others = table.n - count, faint = pixel(FAINT);
-    for (let j = 0; j < table.n; j++) {
-      const i = order[j], place = at[i];
-      if (place < 0) continue;
-      const shade = j < others || bin[i] > 63 ? faint : PIXELS[bin[i]];
-      for (let down = 0; down < size; down++) pixels.fill(shade, place + down * w, place + down * w + size);
+    const faint = pixel(FAINT);
+    const { image, pixels, none, at } = placed(this.canvas, ctx, points.x, { lo: frame.x + dx, hi: frame.x + frame.w - dx }, points.y, { lo: frame.y + dy, hi: frame.y + frame.h - dy }, w, h, size, faint, pixel(GROUND));
+    pixels.set(none);
+    const { fails } = selection, { bin } = range;
+    for (let i = 0; i < table.n; i++) {
+      if (fails[i] === 0 && at[i] >= 0) dot(pixels, at[i], w, size, bin[i] > 63 ? faint : PIXELS[bin[i]]);
     }
     ctx.putImageData(image, Math.round(EDGE.left * ratio), Math.round(EDGE.top * ratio));
     const current = table.places.get(store.current);

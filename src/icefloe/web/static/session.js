@@ -69,7 +69,7 @@ export class Card extends Component {
     this.watch = new IntersectionObserver(([entry]) => {
       this.visible = entry.isIntersecting;
       this.paint();
-    }, { rootMargin: "80px" });
+    });
     this.watch.observe(this.base);
     store.painters.add(this.paint);
     onDrag(this.histogram, MARGIN, (part) => {
@@ -138,7 +138,7 @@ export class Scatter extends Component {
   componentDidMount() {
     const { store } = this.props;
     store.painters.add(this.paint);
-    this.watch = new IntersectionObserver(([entry]) => { this.visible = entry.isIntersecting; this.paint(); }, { rootMargin: "80px" });
+    this.watch = new IntersectionObserver(([entry]) => { this.visible = entry.isIntersecting; this.paint(); });
     this.watch.observe(this.base);
     onDrag(this.canvas, SIDE, (part) => {
       const { x, y } = this.state;

@@ -3,6 +3,8 @@
 import { getBytes, getJson, post } from "./api.js";
 import { Selection, Table } from "./table.js";
 
+const REST = 250; // ms after the last move of a brush until the list of exposures follows
+
 export class Store {
   constructor() {
     this.table = new Table();
@@ -105,7 +107,7 @@ export class Store {
       this.selection.update();
       this.paint();
       clearTimeout(this.rest);
-      this.rest = setTimeout(() => { for (const listener of this.listeners) listener(); }, 150);
+      this.rest = setTimeout(() => { for (const listener of this.listeners) listener(); }, REST);
       // A message arrives after this frame was drawn.
       const { port1, port2 } = new MessageChannel();
       port1.onmessage = () => { this.timing.drawn.push(performance.now() - start); port1.close(); };

@@ -148,7 +148,9 @@ export class Table {
       const v = values[i];
       bin[i] = v !== v ? NONE : Math.min(BINS - 1, Math.max(0, Math.floor((v - lo) * factor)));
     }
-    const found = { lo, hi, bin, count: BINS, known: known.length, median: known[known.length >> 1] };
+    const all = new Uint32Array(NONE + 1);
+    for (let i = 0; i < bin.length; i++) all[bin[i]]++;
+    const found = { lo, hi, bin, count: BINS, all, chosen: new Uint32Array(NONE + 1), known: known.length, median: known[known.length >> 1] };
     this.bins.set(name, found);
     return found;
   }
@@ -182,7 +184,6 @@ export class Selection {
     this.brushes = new Map();
     this.fails = new Uint8Array(0);
     this.which = new Int8Array(0);
-    this.order = new Int32Array(0);
     this.count = 0;
   }
 
@@ -222,26 +223,20 @@ export class Selection {
         for (let i = 0; i < n; i++) if (!(values[i] >= lo && values[i] <= hi)) mark(i);
       }
     });
-    // All, those that are not selected first.
-    if (this.order.length !== n) this.order = new Int32Array(n);
-    const { order } = this;
-    let others = 0;
-    for (let i = 0; i < n; i++) if (fails[i]) order[others++] = i;
-    let end = others;
-    for (let i = 0; i < n; i++) if (!fails[i]) order[end++] = i;
-    this.count = n - others;
+    let count = 0;
+    for (let i = 0; i < n; i++) if (fails[i] === 0) count++;
+    this.count = count;
   }
 
   has(i) { return this.fails[i] === 0; }
 
   // Counts by bin of all, and of those that every other brush lets through.
   histogram(name) {
-    const { bin, count } = this.table.binned(name);
+    const { bin, count, all, chosen } = this.table.binned(name);
     const own = this.keys.indexOf(name);
-    const all = new Uint32Array(NONE + 1), chosen = new Uint32Array(NONE + 1);
     const { fails, which } = this;
+    chosen.fill(0);
     for (let i = 0; i < bin.length; i++) {
-      all[bin[i]]++;
       if (fails[i] === 0 || (fails[i] === 1 && which[i] === own)) chosen[bin[i]]++;
     }
     return { all: all.subarray(0, count), chosen: chosen.subarray(0, count) };

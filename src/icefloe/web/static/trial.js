@@ -70,6 +70,10 @@ export class Trial extends Component {
     } catch (error) { this.setState({ error: error.message }); }
   }
 
+  async cancel() {
+    try { await post("trial/cancel", {}); } catch (error) { this.setState({ error: error.message }); }
+  }
+
   async compare(name) {
     try { this.setState({ pair: await getJson("trial/exposure", { name }), name, error: "" }); } catch (error) { this.setState({ error: error.message }); }
   }
@@ -90,7 +94,8 @@ export class Trial extends Component {
       ${!guest && html`<div class="bar"><label>Exposures <input type="number" min="1" max="50" value=${count} onChange=${(e) => this.setState({ count: Number(e.target.value) })} /></label>
         <button class="main" disabled=${!any || busy} onClick=${() => this.begin()}>Try the changes</button>${!any && html`<span class="soft">Change a setting first.</span>`}</div>`}
       ${error && html`<p class="alarm" role="alert">${error}</p>`}
-      ${busy && html`<p role="status"><progress aria-label="Exposures of the trial that are done" max=${trial.total || 1} value=${trial.done}></progress> ${trial.done} of ${trial.total}: ${trial.now}</p>`}
+      ${busy && html`<p role="status"><progress aria-label="Exposures of the trial that are done" max=${trial.total || 1} value=${trial.done}></progress> ${trial.total ? `${trial.done} of ${trial.total}: ${trial.now}` : trial.now || "begins …"} ${!guest && html`<button onClick=${() => this.cancel()}>Cancel the trial</button>`}</p>`}
+      ${trial && trial.state === "cancelled" && html`<p role="status">The trial was cancelled. Nothing was changed.</p>`}
       ${trial && trial.state === "failed" && html`<p class="alarm" role="alert">The trial failed: ${trial.error}</p>`}
       ${trial && trial.state === "done" && html`<p>Tried: <b>${Object.entries(trial.changes).flatMap(([s, e]) => Object.entries(e).map(([k, v]) => `${s}.${k} = ${JSON.stringify(v)}`)).join(", ")}</b>${trial.ran ? "" : ". These settings change no result."}</p>
         <table class="trial"><thead><tr><th>old → new</th>${trial.columns.map((c) => html`<th title=${c.about}>${c.label}${c.unit && ` (${c.unit})`}</th>`)}</tr></thead>
