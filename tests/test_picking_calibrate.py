@@ -86,32 +86,74 @@ def test_few_micrographs_or_one_defocus_give_a_level_only():
         calibrate_scores([[], []], [1e4, 2e4])
 
 
-def test_the_command_writes_relative_scores(session, tmp_path):
-    names = []
-    for i, m in enumerate(session):
-        names.append(str(tmp_path / f"m{i}.mrc"))
-        write_mrc(names[-1], m.image, PIXEL)
+def shell():
+    """Return a template: a hollow ball in projection, as the simulator's particle is."""
+    y, x = np.mgrid[-45:46, -45:46]
+    r2 = (y**2 + x**2) * (PIXEL / DIAMETER) ** 2
+    thickness = [np.sqrt(np.maximum(0, limit - r2)) for limit in (0.25, 0.14)]
+    return (thickness[0] - thickness[1])[None].astype(np.float32)
+
+
+def write_session(session, folder):
+    """Write micrographs and their STAR with defocus; return their names."""
+    names = [str(folder / f"m{i}.mrc") for i in range(len(session))]
+    for name, m in zip(names, session, strict=True):
+        write_mrc(name, m.image, PIXEL)
     columns = {
         "rlnMicrographName": names,
         "rlnOpticsGroup": [1] * len(names),
-        "rlnDefocusU": list(DEFOCUS + 100),
-        "rlnDefocusV": list(DEFOCUS - 100),
+        "rlnDefocusU": list(DEFOCUS[: len(names)] + 100),
+        "rlnDefocusV": list(DEFOCUS[: len(names)] - 100),
     }
     optics = optics_table([OpticsGroup(300.0, 2.7, 0.1, PIXEL, PIXEL)])
-    star = tmp_path / "micrographs_ctf.star"
-    write_star(star, {"optics": optics, "micrographs": StarTable(columns)})
+    micrographs = StarTable(columns)
+    write_star(folder / "micrographs_ctf.star", {"optics": optics, "micrographs": micrographs})
+    return names
 
-    def medians(*options):
-        out = tmp_path / f"out{len(options)}"
-        arguments = ["blob", str(star), "--diameter", "120", "--out", str(out), *options]
-        result = CliRunner().invoke(command, arguments)
+
+@pytest.mark.parametrize("kind", ["blob", "auto", "template"])
+def test_commands_write_relative_scores_of_the_same_picks(session, tmp_path, kind):
+    names = write_session(session, tmp_path)
+    options = {"blob": ["--diameter", "120"], "auto": ["--device", "cpu"]}.get(kind)
+    if options is None:
+        write_mrc(tmp_path / "shell.mrcs", shell(), PIXEL)
+        options = ["--templates", str(tmp_path / "shell.mrcs"), "--diameter", "120"]
+        options += ["--angle-step", "180", "--no-ctf", "--device", "cpu"]
+
+    def pick(*more):
+        out = tmp_path / f"out{len(more)}"
+        call = [kind, str(tmp_path / "micrographs_ctf.star"), *options, "--out", str(out), *more]
+        result = CliRunner().invoke(command, call)
         assert result.exit_code == 0, result.output
         tables = [read_star(out / f"m{i}_picks.star")[""] for i in range(len(names))]
-        values = [np.median(t["rlnAutopickFigureOfMerit"].astype(float)) for t in tables]
-        return np.array(values), result.output
+        scores = [t["rlnAutopickFigureOfMerit"].astype(float) for t in tables]
+        places = [t["rlnCoordinateX"].astype(float) for t in tables]
+        return np.array([np.median(v) for v in scores]), np.concatenate(places), result.output
 
-    raw, _ = medians()
-    relative, text = medians("--calibrate")
+    raw, before, text = pick()
+    assert "per um of defocus" not in text
+    relative, after, text = pick("--calibrate")
     assert "per um of defocus" in text
+    np.testing.assert_array_equal(before, after)
     assert np.median(relative) == pytest.approx(1, abs=0.05)
     assert np.ptp(relative) / relative.mean() < 0.7 * np.ptp(raw) / raw.mean()
+
+
+def test_unknown_ctfs_are_counted_in_one_line(session, tmp_path):
+    write_session(session[:2], tmp_path)
+    write_mrc(tmp_path / "shell.mrcs", shell(), PIXEL)
+    micrographs = [str(tmp_path / "m0.mrc"), str(tmp_path / "m1.mrc")]
+    options = ["--templates", str(tmp_path / "shell.mrcs"), "--diameter", "120"]
+    options += ["--angle-step", "180", "--device", "cpu", "--out", str(tmp_path / "out")]
+    result = CliRunner().invoke(command, ["template", *micrographs, *options])
+    assert result.exit_code == 0, result.output
+    assert result.output.count("is not known") == 1
+    assert "The CTF of 2 of 2 micrographs is not known" in result.output
+    assert (tmp_path / "out" / "m1_picks.star").is_file()
+    result = CliRunner().invoke(command, ["template", *micrographs, *options, "--no-ctf"])
+    assert result.exit_code == 0, result.output
+    assert "is not known" not in result.output
+    # Scores cannot be related to a defocus that nobody knows.
+    result = CliRunner().invoke(command, ["template", *micrographs, *options, "--calibrate"])
+    assert result.exit_code != 0
+    assert "Run `icefloe ctf` first" in str(result.output) + str(result.exception)
