@@ -45,8 +45,9 @@ _SMALLEST, _TOUCHING = 1.5, 2.0
 _MANY, _SMALL = 8, 8.0
 # Crystals are dark all over, particles have structure: at a scale smaller than the particle the
 # level of a crystal is above so many scatters and so many times as far from the usual as its
-# texture (3 to 20 times in simulated micrographs, that of a particle at most 1.2), down to a part
-# of a squared diameter; below the least ratio even several that touch are particles.
+# texture (4 to 20 times in simulated micrographs, that of a particle at most 1.2), down to a part
+# of a squared diameter. Below the lesser ratio even several that touch are particles, up to so many
+# squared diameters.
 _DARK, _SOLID, _LEAST, _STRUCTURE, _CLUSTER = 15.0, 2.0, 0.3, 1.5, 16.0
 # Robust standard deviations between the medians of two parts that are not the same matter.
 _UNLIKE = 0.7
