@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from icefloe.picking import whole_mask
+from icefloe.picking import BlobSettings, pick_blobs, whole_mask
 from icefloe.picking.diameter import find_size
 from icefloe.picking.templates import blob_template
 from icefloe.picking.threshold import split_particles, split_scores
@@ -108,3 +108,55 @@ def test_a_few_peaks_far_above_all_others_are_not_the_particles():
     assert split.ceiling == pytest.approx(17.0)
     noise = np.concatenate([np.abs(rng.normal(1.5, 0.6, 90)), [17.0, 18.0]])
     assert split_particles(noise).ceiling == np.inf
+
+
+CRYSTALS = [(420, 480, 130), (600, 620, 150), (880, 420, 140)]  # y, x, radius in A
+
+
+def clusters(seed, crystals, depth=8.0):
+    """Return an image of hollow particles of 300 A, some of which touch, and its crystals."""
+    rng = np.random.default_rng(seed)
+    side, width = 1000, 300 / PIXEL
+    y, x = np.mgrid[:side, :side]
+    groups = [
+        (150, 150, 2),
+        (150, 700, 3),
+        (420, 200, 1),
+        (450, 800, 1),
+        (700, 150, 3),
+        (800, 750, 2),
+    ]
+    places = [(cy, cx + 1.02 * width * i) for cy, cx, n in groups for i in range(n)]
+    spots = np.zeros((side, side))
+    spots[tuple(np.rint(places).astype(int).T)] = 1
+    kernel = np.conj(blob_template(width, "ring", (side, side)))
+    shape = np.fft.irfft2(np.fft.rfft2(spots) * kernel, (side, side))
+    # As defocus shows them: what is smooth is weak.
+    shape -= 0.9 * gaussian_filter(shape, 100 / PIXEL)
+    image = rng.standard_normal((side, side)) - 3.0 * shape / shape.max()
+    dirt = np.zeros((side, side), bool)
+    for cy, cx, radius in crystals:
+        body = np.hypot(y - cy, x - cx) < radius / PIXEL
+        image -= depth * gaussian_filter(body.astype(float), 3)
+        dirt |= body
+    return image.astype(np.float32), np.array(places), dirt
+
+
+def test_particles_that_touch_are_not_junk_and_small_crystals_are():
+    clean, _, _ = clusters(1, [])
+    assert not whole_mask(clean, 300 / PIXEL, pixel_size=PIXEL).any()
+    image, places, dirt = clusters(2, CRYSTALS)
+    mask = whole_mask(image, 300 / PIXEL, pixel_size=PIXEL)
+    at = (places / len(dirt) * len(mask)).astype(int)
+    assert not mask[tuple(at.T)].any()
+    assert covered(image, dirt, 300, pixel_size=PIXEL)[0] > 0.8
+
+
+def test_blobs_of_large_particles_are_not_picked_on_small_crystals():
+    # Blurred over a particle they are no darker than one.
+    image, places, dirt = clusters(3, CRYSTALS, depth=1.5)
+    picks = pick_blobs(image, pixel_size=PIXEL, settings=BlobSettings(diameter=300))
+    found = np.stack([picks.y, picks.x], axis=1)
+    assert not dirt[tuple(np.rint(found).astype(int).T)].any()
+    gaps = np.hypot(*(places[:, None] - found[None]).transpose(2, 0, 1))
+    assert (gaps.min(axis=1) < 0.3 * 300 / PIXEL).all()

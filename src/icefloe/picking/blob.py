@@ -24,6 +24,7 @@ from icefloe._types import BoolArray, FloatArray, Tensor
 from icefloe.errors import MissingMetadataError, SettingsError
 from icefloe.fourier import frequency_axes, irfft2, rfft2, to_device, to_numpy
 from icefloe.kernels.peaks import find_peaks
+from icefloe.picking.junk import SCALE, whole_mask
 from icefloe.picking.normalise import SearchImage, clean_image, padded_border, search_image
 from icefloe.picking.result import Picks
 from icefloe.picking.settings import BlobSettings
@@ -40,6 +41,9 @@ _SIZE_STEP = 1.25
 _PEAK_SPACING = 0.45
 # Sigma, in diameters, of the Gaussian that sums up a particle's contrast.
 _CONTRAST_BLUR = 0.25
+# Junk that is so many times smaller than the particles is looked for at its own scale, too: the
+# contrast, blurred over a particle, hardly shows it.
+_LARGE = 1.5
 # Step, degrees, of the angles at which an ellipse is looked for.
 _ANGLE_STEP = 15.0
 
@@ -100,6 +104,14 @@ def pick_blobs(
     if max(border) > 1:
         flags += (f"padded borders left out (top, bottom, left, right): {border} px",)
     allowed = allowed_area(search, border, settings.edge * low / pixel)
+    if settings.max_contrast and low >= _LARGE * SCALE:
+        junk = whole_mask(
+            cleaned,
+            low / pixel_size,
+            pixel_size=pixel_size,
+            bright=settings.contrast == "bright",
+        )
+        allowed &= ~_stretched(junk, search.shape)
     # Noise must be counted the same way whatever distance the user wants between picks.
     spacing = _PEAK_SPACING * low / pixel
 
@@ -309,6 +321,15 @@ def contrast_map(
         usual = float(np.median(level[index[:, 0], index[:, 1]]))
     # Faint particles: noise alone must not look like contamination.
     return np.asarray(level / max(usual, 1.5 * spread, 1e-12))
+
+
+def _stretched(mask: BoolArray, shape: tuple[int, int]) -> BoolArray:
+    """Return a mask of the same field with other pixels."""
+    y, x = (
+        ((np.arange(n) + 0.5) * m / n).astype(np.intp)
+        for n, m in zip(shape, mask.shape, strict=True)
+    )
+    return np.asarray(mask[np.ix_(y, x)])
 
 
 def _near(seeds: BoolArray, distance: float) -> BoolArray:
