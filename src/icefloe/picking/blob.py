@@ -24,7 +24,7 @@ from icefloe._types import BoolArray, FloatArray, Tensor
 from icefloe.errors import MissingMetadataError, SettingsError
 from icefloe.fourier import frequency_axes, irfft2, rfft2, to_device, to_numpy
 from icefloe.kernels.peaks import find_peaks
-from icefloe.picking.junk import SCALE, whole_mask
+from icefloe.picking.junk import SCALE, junk_mask
 from icefloe.picking.normalise import SearchImage, clean_image, padded_border, search_image
 from icefloe.picking.result import Picks
 from icefloe.picking.settings import BlobSettings
@@ -105,13 +105,7 @@ def pick_blobs(
         flags += (f"padded borders left out (top, bottom, left, right): {border} px",)
     allowed = allowed_area(search, border, settings.edge * low / pixel)
     if settings.max_contrast and low >= _LARGE * SCALE:
-        junk = whole_mask(
-            cleaned,
-            low / pixel_size,
-            pixel_size=pixel_size,
-            bright=settings.contrast == "bright",
-        )
-        allowed &= ~_stretched(junk, search.shape)
+        allowed &= ~_junk(search, border, low / pixel, SCALE / pixel)
     # Noise must be counted the same way whatever distance the user wants between picks.
     spacing = _PEAK_SPACING * low / pixel
 
@@ -323,13 +317,31 @@ def contrast_map(
     return np.asarray(level / max(usual, 1.5 * spread, 1e-12))
 
 
-def _stretched(mask: BoolArray, shape: tuple[int, int]) -> BoolArray:
-    """Return a mask of the same field with other pixels."""
+def _junk(
+    search: SearchImage, border: tuple[int, int, int, int], diameter: float, scale: float
+) -> BoolArray:
+    """Return what of the reduced micrograph is junk, looked for within its padded borders.
+
+    Parameters
+    ----------
+    border
+        At (top, bottom, left, right), pixels of the micrograph.
+    diameter, scale
+        Of the particles, and at which junk is looked for; pixels of the reduced micrograph.
+    """
+    (ny, nx), (sy, sx) = search.shape, search.scale
+    top, bottom = (int(np.ceil(sy * n)) for n in border[:2])
+    left, right = (int(np.ceil(sx * n)) for n in border[2:])
+    inside = np.s_[top : ny - bottom, left : nx - right]
+    part = np.ascontiguousarray(to_numpy(search.reduced)[inside])
+    mask = junk_mask(part, diameter, scale, bright=True)
     y, x = (
         ((np.arange(n) + 0.5) * m / n).astype(np.intp)
-        for n, m in zip(shape, mask.shape, strict=True)
+        for n, m in zip(part.shape, mask.shape, strict=True)
     )
-    return np.asarray(mask[np.ix_(y, x)])
+    found = np.zeros(search.shape, dtype=np.bool_)
+    found[inside] = mask[np.ix_(y, x)]
+    return found
 
 
 def _near(seeds: BoolArray, distance: float) -> BoolArray:

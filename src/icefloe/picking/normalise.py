@@ -34,6 +34,8 @@ class SearchImage:
         (my, mx), local mean 0 and local variance 1, particles positive.
     plain
         (my, mx), only the local mean is removed, so that contrast is kept; robust unit variance.
+    reduced
+        `shape`, particles positive, nothing evened out: for what is large, such as junk.
     pad
         Width of the mirrored margin, pixels.
     shape
@@ -44,6 +46,7 @@ class SearchImage:
 
     even: Tensor
     plain: Tensor
+    reduced: Tensor
     pad: int
     shape: tuple[int, int]
     scale: tuple[float, float]
@@ -160,7 +163,7 @@ def search_image(
     # The floor keeps the flat padding of a bad border from being blown up to noise.
     even = limited / (variance.clip(0.0) + 0.05 * _median(variance)) ** 0.5
     scale = (small_shape[0] / image.shape[0], small_shape[1] / image.shape[1])
-    return SearchImage(even, flat / spread, pad, small_shape, scale)
+    return SearchImage(even, flat / spread, small, pad, small_shape, scale)
 
 
 def _mirror(image: Tensor, pad: int) -> Tensor:
