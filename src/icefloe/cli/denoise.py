@@ -153,11 +153,11 @@ def _write_list(path: Path, done: list[tuple[MicrographInput, Path]]) -> None:
     """Write a STAR of the denoised micrographs, with the columns of the originals."""
     import numpy as np
 
-    from icefloe.cli.pick import _distinct_optics
+    from icefloe.cli.pick_lists import distinct_optics
     from icefloe.formats.star import StarTable, write_star
     from icefloe.interop.optics import optics_table
 
-    groups, numbers = _distinct_optics([item.optics for item, _ in done])
+    groups, numbers = distinct_optics([item.optics for item, _ in done])
     rows = [
         {**item.row, "rlnMicrographName": str(target), "rlnOpticsGroup": number}
         for (item, target), number in zip(done, numbers, strict=True)

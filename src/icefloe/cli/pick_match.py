@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from icefloe.cli.options import microscope_options, output_options
+from icefloe.cli.pick_lists import calibrate_option, defocus_of, write_calibrated, write_list
 
 if TYPE_CHECKING:
     from icefloe._types import BoolArray, FloatArray
@@ -25,8 +26,6 @@ _MICROSCOPE = ("pixel_size", "voltage", "cs", "amplitude_contrast")
 
 
 def _options(function: F) -> F:
-    from icefloe.cli.pick import calibrate_option
-
     for option in (
         click.argument(
             "micrographs", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
@@ -258,7 +257,6 @@ def _run(
     from rich.progress import Progress
 
     from icefloe.cli.inputs import failures_exit
-    from icefloe.cli.pick import defocus_of, write_calibrated, write_list
     from icefloe.errors import IcefloeError
     from icefloe.formats.image import read_image
     from icefloe.formats.star import write_star

@@ -66,7 +66,7 @@ def network(
     from rich.progress import Progress
 
     from icefloe.cli.inputs import expand_micrographs, failures_exit
-    from icefloe.cli.pick import write_list
+    from icefloe.cli.pick_lists import write_list
     from icefloe.errors import IcefloeError, MissingMetadataError
     from icefloe.formats.image import read_image
     from icefloe.formats.star import write_star

@@ -82,7 +82,7 @@ def topaz(
     for each, and picks.star, which RELION imports and `icefloe extract` reads.
     """
     from icefloe.cli.inputs import expand_micrographs, failures_exit
-    from icefloe.cli.pick import write_list
+    from icefloe.cli.pick_lists import write_list
     from icefloe.formats.atomic import output_directory
     from icefloe.formats.star import write_star
     from icefloe.interop.relion_picks import picks_star
