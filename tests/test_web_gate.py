@@ -204,9 +204,9 @@ def test_a_download_that_is_a_link_to_elsewhere_is_not_sent(
     owner: TestClient, project: Project
 ) -> None:
     (project.root / "export").mkdir()
-    link = project.root / "export" / "particles.cs"
+    link = project.root / "export" / "relion.zip"
     link.symlink_to(project.root.parent / "secret.png")
-    assert owner.get("/api/download", params={"file": "particles.cs"}).status_code == 404
+    assert owner.get("/api/download", params={"file": "relion.zip"}).status_code == 404
     assert owner.get("/api/downloads").json() == []
     link.unlink()
     link.parent.rmdir()

@@ -184,6 +184,10 @@ class TestExports:
         (session / "back.cs").write_bytes(content["particles.cs"])
         table = read_cs(session / "back.cs")
         assert len(table["uid"]) == len(star) > 10
+        for stack in set(table["blob/path"].tolist()):
+            assert stack[0] == ">"
+            assert (session / stack[1:]).is_file()
+        assert f"num_items: {len(star)}" in content["particles.csg"].decode()
         index = [int(str(v).partition("@")[0]) - 1 for v in star["rlnImageName"].tolist()]
         assert table["blob/idx"].tolist() == index
         x = table["location/center_x_frac"] * table["location/micrograph_shape"][:, 1]
@@ -196,7 +200,10 @@ class TestExports:
         shutil.rmtree(session / "particles")
         for path in (session / "exposures").glob("*/extract.json"):
             path.unlink()
-        assert post(real, "export", {"kind": "cryosparc"})["downloads"] == ["picks.cs"]
+        assert post(real, "export", {"kind": "cryosparc"})["downloads"] == [
+            "picks.cs",
+            "picks.csg",
+        ]
         (session / "back.cs").write_bytes(
             real.get("/api/download", params={"file": "picks.cs"}).content
         )
