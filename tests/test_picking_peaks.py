@@ -115,3 +115,18 @@ def test_a_template_finds_its_own_pattern_at_its_place(shape):
             energy = np.sqrt(np.sum((inside - inside.mean()) ** 2))
             assert 0.9 * energy < response.max() <= 1.001 * energy
     assert peak[shape] > peak[other]
+
+
+def test_a_low_cut_is_believed_where_a_valley_parts_the_heights():
+    """Crowded particles widen the image's own deviation, in which heights are counted."""
+    rng = np.random.default_rng(5)
+    noise, particles = rng.normal(1.2, 0.6, 1000), rng.normal(3.2, 0.62, 1600)
+    heights = np.concatenate([noise, particles])
+    split = split_scores(heights[heights > 0])
+    assert split.clear
+    assert 1.9 < split.threshold < 2.2
+    # One skewed hill is fitted by two normal distributions, too, but has no valley.
+    skewed = rng.weibull(2.2, 2600) * 1.3
+    alone = split_scores(skewed)
+    assert alone.high > alone.low
+    assert not alone.clear
