@@ -219,6 +219,9 @@ class _Trial:
             )
             for image, lens in zip(self.images, lenses, strict=True)
         ]  # fmt: skip
+        thresholds = [p.threshold for p in found if p.separation > CLEAR]
+        if thresholds:
+            bank = replace(bank, usual_score=float(np.median(thresholds)))
         return bank, found
 
 

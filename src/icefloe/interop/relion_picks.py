@@ -83,6 +83,7 @@ def picks_list(
     micrographs: Sequence[Mapping[str, Any]],
     optics: Sequence[OpticsGroup],
     diameter: tuple[float, float] | None = None,
+    usual_score: float | None = None,
 ) -> dict[str, StarTable]:
     """Return `coordinate_files` with the optics and the micrographs behind it.
 
@@ -97,6 +98,8 @@ def picks_list(
         The optics groups the rows refer to.
     diameter
         Smallest and largest particle diameter searched, A; extraction sizes its box by it.
+    usual_score
+        `TemplateBank.usual_score` of the templates beside the list.
     """
     from icefloe.formats.star import StarTable
 
@@ -112,9 +115,10 @@ def picks_list(
         ),
     }
     if diameter is not None:
-        blocks["icefloe"] = StarTable.from_values(
-            {"icefloeDiameterMin": float(diameter[0]), "icefloeDiameterMax": float(diameter[1])}
-        )
+        facts = {"icefloeDiameterMin": float(diameter[0]), "icefloeDiameterMax": float(diameter[1])}
+        if usual_score is not None:
+            facts["icefloeUsualScore"] = usual_score
+        blocks["icefloe"] = StarTable.from_values(facts)
     return blocks
 
 

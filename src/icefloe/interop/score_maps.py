@@ -31,8 +31,9 @@ def save_maps(directory: str | Path, name: str, maps: ScoreMaps) -> Path:
         write_mrc(folder / f"{name}_{kind}.mrc", getattr(maps, kind).astype(np.float32), pixel_size)
     arrays: dict[str, object] = {f.name: getattr(maps, f.name) for f in fields(maps)}
     arrays["flags"] = np.array(maps.flags, dtype=np.str_)
-    if maps.junk is None:
-        del arrays["junk"]
+    for name_of in ("junk", "usual_score"):
+        if arrays[name_of] is None:
+            del arrays[name_of]
     path = folder / f"{name}_maps.npz"
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(handle, version=_VERSION, **arrays)  # type: ignore[arg-type]
@@ -75,6 +76,7 @@ def load_maps(directory: str | Path, name: str) -> ScoreMaps:
             pixel_size=float(found["pixel_size"]),
             diameter=float(found["diameter"]),
             flags=tuple(str(v) for v in found["flags"]),
+            usual_score=float(found["usual_score"]) if "usual_score" in found else None,
         )
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(

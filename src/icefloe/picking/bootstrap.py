@@ -85,6 +85,7 @@ class _Average:
     explained: float
     visible: float = 0.0
     shape: str = ""
+    threshold: float | None = None
 
 
 def bootstrap_bank(
@@ -147,7 +148,8 @@ def bootstrap_bank(
     if start is None:
         # The average of long particles in all directions is narrower than they are.
         diameter = max(best.visible, 2 * _extent(bank))
-        bank = TemplateBank(bank.images, bank.pixel_size, diameter, False)
+        bank = replace(bank, diameter=diameter)
+    bank = replace(bank, usual_score=best.threshold)
     return Bootstrap(bank, found.sizes, found.evidence, best.shape, best.n, best.visible)
 
 
@@ -176,6 +178,7 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> _Average:
     half = bank.images.shape[1] // 2
     total, n = np.zeros(bank.images.shape[1:]), 0
     explained = area = 0.0
+    thresholds = []
     for field in fields:
         # Sizes of two micrographs may differ, and so their reduced pixels, by less than a percent.
         maps = match_templates(field.image, field.inside, bank)
@@ -186,6 +189,11 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> _Average:
         split = split_particles(heights)
         places = places[(heights > split.threshold) & (heights < split.ceiling)]
         at = np.rint(places).astype(np.intp)
+        if split.clear:
+            inner = score[field.allowed]
+            centre = float(np.median(inner))
+            spread = 1.4826 * float(np.median(np.abs(inner - centre)))
+            thresholds.append(split.scaled(spread, centre).threshold)
         explained += float((score[at[:, 0], at[:, 1]] ** 2).sum()) * width**2
         area += float(np.count_nonzero(field.allowed))
         at = at[int(_SKIPPED * len(at)) :][:_WINDOWS] + field.search.pad
@@ -199,7 +207,8 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> _Average:
         )  # fmt: skip
     image = radial_average(total / n)
     bank = TemplateBank(image[None], bank.pixel_size, bank.diameter, False)
-    return _Average(bank, n, explained / max(area, 1.0))
+    usual = float(np.median(thresholds)) if thresholds else None
+    return _Average(bank, n, explained / max(area, 1.0), threshold=usual)
 
 
 def _extent(bank: TemplateBank) -> float:

@@ -5,7 +5,7 @@ The maps hold all that a choice of picks needs, so other thresholds cost millise
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -25,6 +25,10 @@ __all__ = ["ScoreMaps", "picks_from_maps", "power_map"]
 
 # Spacing, in diameters, of the local maxima whose heights tell noise from particles.
 _SPACING = 0.7
+# Where particles touch, few peaks are noise, and no fit finds their level. If so large a part of
+# the peaks is above what parts the two in other micrographs, that is the threshold here.
+_MOSTLY = 0.5
+_CROWDED = "nearly all peaks are particles; the threshold is that of the templates' micrographs"
 # The levels of fewer picks have no scatter to speak of; noise alone rarely exceeds 1.
 _FEW = 10
 # Sigma, in diameters, of the Gaussian neighbourhood over which a pick's power is taken.
@@ -63,6 +67,8 @@ class ScoreMaps:
         Of the particle, A.
     flags
         What was done.
+    usual_score
+        `TemplateBank.usual_score` of the templates.
     """
 
     score: FloatArray
@@ -78,6 +84,7 @@ class ScoreMaps:
     pixel_size: float
     diameter: float
     flags: tuple[str, ...] = ()
+    usual_score: float | None = None
 
 
 def power_map(search: SearchImage, width: float) -> tuple[FloatArray, FloatArray]:
@@ -134,7 +141,14 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     threshold = settings.threshold
     if threshold is None:
         threshold = split.threshold
-        if not split.clear:
+        peaks = centre + spread * heights[free]
+        if not split.clear and _crowded(peaks, maps.usual_score):
+            threshold = float(maps.usual_score or 0.0)
+            usual = everywhere[free & (centre + spread * heights > threshold)]
+            why = f"{_CROWDED}, {threshold:.2f}"
+            split = replace(split, threshold=threshold, reason=why)
+            flags += (why,)
+        elif not split.clear:
             flags += ("particles do not stand out from the noise; only the strongest were kept",)
     positions, scores = find_peaks(maps.score, settings.min_distance * width, threshold, allowed)
     keep = clean(positions)
@@ -178,6 +192,13 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
         power=power[chosen],
         split=split,
     )
+
+
+def _crowded(peaks: FloatArray, usual_score: float | None) -> bool:
+    """Return whether most peaks are those of particles, by what parts them from noise elsewhere."""
+    if usual_score is None or not len(peaks):
+        return False
+    return float(np.mean(peaks > usual_score)) > _MOSTLY
 
 
 def _usual_level(levels: FloatArray) -> float:
