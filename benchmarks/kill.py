@@ -241,10 +241,8 @@ def workers_of(project: Path) -> list[Any]:
     for process in psutil.process_iter():
         with suppress(psutil.Error):
             command = " ".join(process.cmdline())
-            if "process_worker_pool" in command and f"--logdir={project}/" in command:
-                children = [c for c in process.children() if "spawn_main" in " ".join(c.cmdline())]
-                # The first one is a helper of the manager's.
-                found += sorted(children, key=lambda child: child.create_time())[1:]
+            if "engine.manager" in command and f"--logdir={project}/" in command:
+                found += [c for c in process.children() if "spawn_main" in " ".join(c.cmdline())]
     return found
 
 

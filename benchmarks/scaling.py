@@ -1,11 +1,15 @@
 """What a session of many exposures costs the process that gives them out.
 
     python benchmarks/scaling.py [--exposures 20000] [--workers 2] [--keep DIR]
+    python benchmarks/scaling.py --live [--exposures 20000]
     python benchmarks/scaling.py --resume [--exposures 20000] [--numbers 4000]
 
 The stages do nothing but return a number, so that all that is measured is planning, giving out,
 recording and resuming. Prints, for several sizes, seconds and CPU seconds of the coordinator for
 each exposure, its peak memory, and the same for a run that finds everything done.
+
+--live does the same in a live run with its display: all movies lie there already, so that the run
+never waits, and each is recorded as one that came.
 
 --resume only measures the latter, on a session whose sidecars are copies of one exposure's, with so
 many --numbers in each as a real one has (250 picks and the curves of a CTF: 4,000, 33 kB): without
@@ -24,6 +28,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +56,7 @@ class _Nothing:
     def run(self, work: Any) -> Any:
         from icefloe.engine import Outcome
 
-        return Outcome({"kind": "movie", "value": 1.5})
+        return Outcome({"kind": "movie", "value": 1.5, "n_picks": 7})
 
 
 STAGES = (
@@ -79,6 +84,10 @@ def _one(directory: Path, workers: int) -> None:
             summary = run_session(session, stages=scaling.STAGES, pool=pool)
     else:
         summary = run_session(session, stages=scaling.STAGES)
+    _tell(summary, begin, cpu)
+
+
+def _tell(summary: Any, begin: float, cpu: float) -> None:
     print(
         json.dumps(
             {
@@ -92,13 +101,43 @@ def _one(directory: Path, workers: int) -> None:
     )
 
 
-def _measure(directory: Path, workers: int) -> dict[str, float]:
+def _live(directory: Path) -> None:
+    """Do the session in a live run; called in a process of its own, prints its own cost."""
+    import scaling
+
+    from icefloe.cli.live_display import LiveDisplay
+    from icefloe.engine import Session, live_loop
+    from icefloe.engine.live import run_live
+    from icefloe.engine.live_options import LiveOptions
+    from icefloe.engine.watch import Watcher
+
+    class Fresh(Watcher):
+        """Calls what is there at first fresh, too."""
+
+        def poll(self) -> Any:
+            return [replace(arrival, fresh=True) for arrival in super().poll()]
+
+    live_loop.Watcher = Fresh  # type: ignore[misc]
+    session = Session.open(directory)
+    options = LiveOptions(
+        (str(directory.parent / "raw" / "*.mrc"),), poll_seconds=0.5, quiet_minutes=0.02
+    )
+    begin, cpu = time.perf_counter(), time.process_time()
+    with LiveDisplay(session) as display:
+        summary = run_live(session, options, observer=display, stages=scaling.STAGES)
+    _tell(summary, begin, cpu)
+
+
+def _measure(directory: Path, workers: int, *options: str) -> dict[str, float]:
     environment = os.environ | {
         "PYTHONPATH": f"{HERE}{os.pathsep}{HERE.parent / 'src'}",
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, __file__, "--one", str(directory), "--workers", str(workers)]
-    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    command += options
+    done = subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 
@@ -116,6 +155,31 @@ def _session(root: Path, exposures: int) -> Path:
         sources[name] = str(raw / f"{name}.tiff")
     project.write_registry(sources)
     return directory
+
+
+def _live_sizes(sizes: list[int], keep: Path | None) -> None:
+    """Measure live runs of tiny micrographs."""
+    import numpy as np
+
+    from icefloe.engine.setup import open_or_create
+    from icefloe.formats.mrc import write_mrc
+
+    for size in sizes:
+        with tempfile.TemporaryDirectory(dir=keep, prefix="scaling-") as name:
+            root = Path(name)
+            (root / "raw").mkdir()
+            write_mrc(root / "one.mrc", np.zeros((8, 8), np.float32), 1.0)
+            for i in range(size):
+                os.link(root / "one.mrc", root / "raw" / f"movie_{i:05d}.mrc")
+            choices = {"pick": {"method": "blob", "diameter": [100.0]}}
+            open_or_create(root / "session", choices, may_create=True)
+            r = _measure(root / "session", 0, "--live")
+            assert (r["ran"], r["failed"]) == (size, 0), r
+            print(
+                f"| {size} | live, in one process | {r['wall']:.1f} | "
+                f"{1000 * r['cpu'] / size:.2f} | {r['memory']:.0f} |",
+                flush=True,
+            )
 
 
 def _resume(root: Path, exposures: int, numbers: int) -> None:
@@ -167,11 +231,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--keep", type=Path, default=None)
     parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--live", action="store_true")
     parser.add_argument("--numbers", type=int, default=4000)
     parser.add_argument("--one", type=Path, default=None, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one is not None:
-        _one(arguments.one, arguments.workers)
+        if arguments.live:
+            _live(arguments.one)
+        else:
+            _one(arguments.one, arguments.workers)
         return
     if arguments.resume:
         with tempfile.TemporaryDirectory(dir=arguments.keep, prefix="scaling-") as directory:
@@ -181,6 +249,9 @@ def main() -> None:
                     arguments.exposures})  # fmt: skip
     print("| exposures | run | wall, s | coordinator CPU, ms an exposure | peak memory, MB |")
     print("|---|---|---|---|---|")
+    if arguments.live:
+        _live_sizes(sizes, arguments.keep)
+        return
     for workers in sorted({0, arguments.workers}):
         for size in sizes:
             root = Path(tempfile.mkdtemp(dir=arguments.keep, prefix="scaling-"))

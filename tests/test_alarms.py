@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import random
+import statistics
 import sys
 import threading
 import time
@@ -16,7 +18,13 @@ from icefloe.engine.alarms import AlarmEvent, Alarms, AlarmSettings, measure_exp
 from icefloe.engine.disk_space import DiskSpace, free_bytes
 from icefloe.errors import SettingsError
 from icefloe.project import Project
-from icefloe.project.live_log import LiveEntry, append_entry, live_figures, read_entries
+from icefloe.project.live_log import (
+    LiveEntry,
+    LiveTally,
+    append_entry,
+    live_figures,
+    read_entries,
+)
 
 
 def feed(alarms: Alarms, key: str, values) -> list[tuple[int, str, bool]]:
@@ -224,3 +232,32 @@ def test_the_live_log_keeps_latency_and_throughput(tmp_path):
     assert figures.slowest == 19
     assert figures.waited == 2
     assert figures.per_hour == pytest.approx(3600 * 11 / (1680 - 1020))
+
+
+def test_figures_of_exposures_that_are_added_one_by_one():
+    rng = random.Random(3)
+    tally, entries = LiveTally(), []
+    for index in range(80):
+        complete = 5.0 * index + rng.random()
+        picked = None if rng.random() < 0.1 else complete + rng.expovariate(0.2)
+        done = complete + rng.uniform(5, 300)  # in any order
+        entry = LiveEntry("m", complete, complete + rng.random(), picked, done, rng.random() < 0.8)
+        entries.append(entry)
+        tally.add(entry)
+        figures = tally.figures()
+        assert figures == live_figures(entries)
+        fresh = [e for e in entries if e.fresh and e.picked is not None]
+        if not fresh:
+            continue
+        latencies = sorted(e.picked - e.complete for e in fresh)
+        last = sorted(e.done for e in entries)[-30:]
+        assert figures is not None
+        assert figures.count == len(fresh)
+        assert figures.latency == statistics.median(latencies)
+        assert figures.waited == statistics.median(e.taken - e.complete for e in fresh)
+        assert figures.slow == next(
+            x for i, x in enumerate(latencies) if 10 * (i + 1) >= 9 * len(fresh)
+        )
+        assert figures.slowest == latencies[-1]
+        if len(last) > 1:
+            assert figures.per_hour == 3600 * (len(last) - 1) / (last[-1] - last[0])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,10 +28,11 @@ from icefloe.formats.movie import open_movie
 from icefloe.formats.mrc import write_mrc
 from icefloe.project import load_records
 from icefloe.project.live_log import read_entries
-from icefloe.project.live_state import read_state
+from icefloe.project.live_state import LiveState, read_state
 from icefloe.project.lock import is_locked
 from icefloe.project.runs import read_runs
 from icefloe.report.summary import live_facts
+from live_script import Script
 from session_tools import icefloe
 
 
@@ -74,6 +75,7 @@ class Seen(LiveDisplay):
     def __init__(self, session: Session) -> None:
         super().__init__(session)
         self.done, self.events = [], []
+        self.state = LiveState()
 
     def finished(self, name, failure, seconds) -> None:
         super().finished(name, failure, seconds)
@@ -82,6 +84,18 @@ class Seen(LiveDisplay):
     def alarmed(self, event) -> None:
         super().alarmed(event)
         self.events.append(event)
+
+    def watching(self, state) -> None:
+        super().watching(state)
+        self.state = state
+
+    def did(self, *names: str) -> Callable[[], bool]:
+        """Return the condition that so many exposures were done, with these names, in any order."""
+        return lambda: sorted(self.done) == sorted(names)
+
+    def raised(self) -> bool:
+        """Return whether an alarm is on."""
+        return bool(self.events) and self.events[-1].raised
 
 
 class Bench:
@@ -112,8 +126,12 @@ class Bench:
         stop: Callable[[], bool] = bool,
         space: DiskSpace | None = None,
         clock: Callable[[], float] = time.time,
+        script: Script | None = None,
         **options,
     ):
+        if script is not None:  # which says when it is quiet
+            options = {"quiet_minutes": 1.0, **options}
+            stop = script.stop
         chosen = {"poll_seconds": 0.02, "quiet_minutes": 0.005, **options}
         return run_live(
             self.session,
@@ -123,6 +141,7 @@ class Bench:
             stop=stop,
             space=space,
             clock=clock,
+            timer=time.monotonic if script is None else script.timer,
         )
 
 
@@ -131,28 +150,29 @@ def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
 
 
-def later(*actions: Callable[[], object], after: float = 0.15) -> None:
-    def act() -> None:
-        for action in actions:
-            time.sleep(after)
-            action()
-
-    threading.Thread(target=act, daemon=True).start()
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Script:
+    return Script(monkeypatch)
 
 
-def test_movies_are_done_as_they_come_until_it_is_quiet(bench, capsys):
+def test_movies_are_done_as_they_come_until_it_is_quiet(bench, script, capsys):
     bench.movie("old")
     whole = bench.movie("x").read_bytes()
     path = bench.raw / "x.mrc"
     path.unlink()
-    later(
-        lambda: bench.movie("m1"),
-        lambda: path.write_bytes(whole[:1100]),
-        lambda: bench.movie("m2"),
-        lambda: path.write_bytes(whole),
-    )
+    did = bench.seen.did
+    script.when(did("old"), lambda: bench.movie("m1"))
+    script.when(did("old", "m1"), lambda: path.write_bytes(whole[:1100]))
+    script.when(lambda: str(path) in bench.seen.state.incomplete, lambda: bench.movie("m2"))
+    script.when(did("old", "m1", "m2"), lambda: path.write_bytes(whole))
+    script.quiet_when(did("old", "m1", "m2", "x"), 59)
+    # It is not over yet, nor is the one that does not become whole given up.
+    script.quiet_when(lambda: script.poller.polls > 5, 2)
     bench.movie("never", half=True)
-    summary = bench.run(quiet_minutes=0.015)
+    begin = time.monotonic()
+    summary = bench.run(script=script)
+    seconds = time.monotonic() - begin
+    assert script.over()
     assert sorted(bench.seen.done[:-1]) == ["m1", "m2", "old", "x"]
     assert bench.seen.done[-1] == "never"
     assert summary.total == 5
@@ -162,7 +182,7 @@ def test_movies_are_done_as_they_come_until_it_is_quiet(bench, capsys):
     entries = {e.name: e for e in read_entries(bench.session.project)}
     assert [entries[n].fresh for n in ("old", "m1", "m2", "x", "never")] == [0, 1, 1, 1, 0]
     for name in ("m1", "m2", "x"):
-        assert 0 <= entries[name].latency < 1
+        assert 0 <= entries[name].latency < seconds + 1
         assert entries[name].complete <= entries[name].taken <= entries[name].picked
     state = read_state(bench.session.project)
     assert state is not None
@@ -173,7 +193,9 @@ def test_movies_are_done_as_they_come_until_it_is_quiet(bench, capsys):
     assert "after its file was whole" in said
     assert icefloe("status", bench.root) == 0
     told = capsys.readouterr().out
-    assert "Live run (ended): picks 0 s after the file (9 of 10 within 0 s)" in told
+    assert re.search(
+        r"Live run \(ended\): picks \d+ s after the file \(9 of 10 within \d+ s\)", told
+    )
     assert "not whole: " in told
     assert [f.label for f in live_facts(bench.session.project)] == [
         "Picks after the movie was whole",
@@ -192,16 +214,19 @@ def test_the_same_again_finds_nothing_to_do_and_takes_what_is_new(bench):
 
 
 @pytest.mark.parametrize("order", ["newest", "oldest"])
-def test_fresh_movies_go_before_the_backlog(bench, order):
+def test_fresh_movies_go_before_the_backlog(bench, script, order):
     for index in range(6):
         path = bench.movie(f"old{index}")
         os.utime(path, (1000 + index, 1000 + index))
     register(bench.session.project, sorted(bench.raw.iterdir()))
 
     def pick(work: Work) -> None:
-        time.sleep(0.08)
         if len(bench.seen.done) == 1:
             bench.movie("fresh")
+            deadline = time.monotonic() + 60
+            while not script.seen():
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
 
     bench.stages[-1].act = pick
     bench.run(order=order)
@@ -209,7 +234,7 @@ def test_fresh_movies_go_before_the_backlog(bench, order):
     expected = [f"old{i}" for i in range(6)]
     assert old == (expected[::-1] if order == "newest" else expected)
     # It came while the second was done; the third was being read already.
-    assert bench.seen.done.index("fresh") <= 4
+    assert bench.seen.done.index("fresh") == 3
 
 
 def test_a_stop_leaves_the_rest_for_the_next_run(bench):
@@ -270,13 +295,17 @@ def test_ctrl_c_twice_does_not_wait(bench):
     assert time.monotonic() - begin < 10
 
 
-def test_it_waits_while_the_disk_is_nearly_full(bench):
+def test_it_waits_while_the_disk_is_nearly_full(bench, script):
     bench.movie("m")
     free = [10e9]
-    later(lambda: free.__setitem__(0, 0.5e9), lambda: bench.movie("late"), after=0.3)
     space = DiskSpace(bench.root, 1.0, free=lambda _: int(free[0]))
-    later(lambda: free.__setitem__(0, 10e9), after=1.2)
-    bench.run(quiet_minutes=0.03, space=space)
+    script.when(bench.seen.did("m"), lambda: free.__setitem__(0, 0.5e9))
+    script.when(bench.seen.raised, lambda: bench.movie("late"))
+    script.quiet_when(script.seen, 120)  # a full disk does not end it
+    script.when(lambda: script.poller.polls > 5, lambda: free.__setitem__(0, 10e9))
+    script.quiet_when(bench.seen.did("m", "late"), 61)
+    bench.run(script=script, space=space)
+    assert script.over()
     assert bench.seen.done == ["m", "late"]
     assert [(e.rule, e.raised) for e in bench.seen.events] == [("disk", True), ("disk", False)]
     assert "0.50 GB are free" in bench.seen.events[0].message
@@ -309,20 +338,21 @@ def test_a_batch_run_ends_before_the_disk_is_full(tmp_path):
     assert bench.log == []
 
 
-def test_another_movie_of_the_same_name_is_done_again(bench, monkeypatch):
-    # The second one is a movie without a dose, which waits for metadata that never come.
-    monkeypatch.setattr("icefloe.engine.live_loop._FOR_METADATA", 0.1)
+def test_another_movie_of_the_same_name_is_done_again(bench, script):
     bench.movie("a")
     bench.movie("b")
 
     def replace() -> None:
-        while len(bench.seen.done) < 2:
-            time.sleep(0.01)
         (bench.raw / "a.mrc").unlink()
         bench.movie("a", frames=2)
 
-    later(replace)
-    bench.run(quiet_minutes=0.02)
+    done = bench.seen.did("a", "b")
+    script.when(lambda: done() and bench.seen.state.waiting == 0, replace)
+    # The second one is a movie without a dose, which waits a minute for metadata that never come.
+    script.quiet_when(lambda: bench.seen.state.waiting == 1, 61)
+    script.quiet_when(bench.seen.did("a", "a", "b"), 301)
+    bench.run(script=script, quiet_minutes=5.0)
+    assert script.over()
     assert sorted(bench.seen.done) == ["a", "a", "b"]
     assert [stage for name, stage in bench.log if name == "a"] == ["import", "ctf", "pick"] * 2
     (record, _) = load_records(bench.session.project, without=["extract"])
@@ -343,15 +373,20 @@ def test_a_second_live_run_is_refused_and_does_no_harm(bench):
 
 
 @pytest.mark.parametrize("jump", [3600.0, -3600.0], ids=["forward", "back"])
-def test_a_clock_that_is_set_neither_ends_the_run_nor_keeps_it_going(tmp_path, jump):
+def test_a_clock_that_is_set_neither_ends_the_run_nor_keeps_it_going(tmp_path, script, jump):
     bench = Bench(tmp_path, alarms={"no_movie_minutes": 5.0})
     bench.movie("early")
-    clock = [0.0]
-    later(lambda: clock.__setitem__(0, jump), lambda: bench.movie("late"), after=0.3)
-    begin = time.monotonic()
-    bench.run(quiet_minutes=0.015, clock=lambda: time.time() + clock[0])
+    clock, polls = [0.0], [0]
+
+    def set_clock() -> None:
+        clock[0], polls[0] = jump, script.poller.polls
+
+    script.when(bench.seen.did("early"), set_clock)
+    script.when(lambda: script.poller.polls > polls[0] + 2, lambda: bench.movie("late"))
+    script.quiet_when(bench.seen.did("early", "late"), 61)
+    bench.run(script=script, clock=lambda: time.time() + clock[0])
+    assert script.over()
     assert bench.seen.done == ["early", "late"]
-    assert time.monotonic() - begin < 10
     assert bench.seen.events == []
     assert all(r.state == "done" for r in load_records(bench.session.project, without=["extract"]))
 
@@ -366,12 +401,15 @@ def test_another_process_sees_that_it_runs(bench):
     assert not is_locked(bench.session.project)
 
 
-def test_alarms_go_with_the_exposures(tmp_path):
-    alarms = {"window": 2, "fit_resolution": 3.0, "no_movie_minutes": 0.003}
+def test_alarms_go_with_the_exposures(tmp_path, script):
+    alarms = {"window": 2, "fit_resolution": 3.0, "no_movie_minutes": 3.0}
     bench = Bench(tmp_path, alarms=alarms)
     for index in range(3):
         bench.movie(f"m{index}")
-    bench.run(quiet_minutes=0.01)
+    script.quiet_when(bench.seen.did("m0", "m1", "m2"), 200)
+    script.quiet_when(lambda: "no_movie" in bench.seen.state.alarms, 200)
+    bench.run(script=script, quiet_minutes=5.0)
+    assert script.over()
     assert sorted(e.rule for e in bench.seen.events) == ["fit_resolution", "no_movie"]
     state = read_state(bench.session.project)
     assert state is not None
@@ -384,20 +422,24 @@ def test_a_gain_that_is_missing_ends_it_at_once(tmp_path):
         bench.run(quiet_minutes=None)
 
 
-def test_an_exposure_waits_for_metadata_it_needs(bench):
+def test_an_exposure_waits_for_metadata_it_needs(bench, script):
     from test_acquisition import epu
 
     bench.movie("a_Fractions", frames=3)
-    later(lambda: (bench.raw / "a.xml").write_text(epu()), after=0.4)
-    begin = time.monotonic()
-    bench.run()
-    assert time.monotonic() - begin > 0.35
+    script.quiet_when(lambda: bench.seen.state.waiting == 1, 59)
+    script.when(
+        lambda: bench.seen.done == [] and script.poller.polls > 5,
+        lambda: (bench.raw / "a.xml").write_text(epu()),
+    )
+    script.quiet_when(bench.seen.did("a_Fractions"), 301)
+    bench.run(script=script, quiet_minutes=5.0)
+    assert script.over()
     view = bench.session.view("a_Fractions", str(bench.raw / "a_Fractions.mrc"))
     assert view.settings.data.total_dose == 42
     assert bench.seen.done == ["a_Fractions"]
 
 
-def test_a_tmpfs_that_fills_up(tmp_path):
+def test_a_tmpfs_that_fills_up(tmp_path, script):
     """Real free space: a small memory disk, if one may be mounted."""
     disk = tmp_path / "disk"
     disk.mkdir()
@@ -408,13 +450,12 @@ def test_a_tmpfs_that_fills_up(tmp_path):
         bench = Bench(disk, output={"min_free_gb": 0.012})
         bench.movie("m")
         filler = disk / "filler"
-        later(
-            lambda: filler.write_bytes(bytes(16_000_000)),
-            lambda: bench.movie("late"),
-            filler.unlink,
-            after=0.4,
-        )
-        bench.run(quiet_minutes=0.03)
+        script.when(bench.seen.did("m"), lambda: filler.write_bytes(bytes(16_000_000)))
+        script.when(bench.seen.raised, lambda: bench.movie("late"))
+        script.when(script.seen, filler.unlink)
+        script.quiet_when(bench.seen.did("m", "late"), 61)
+        bench.run(script=script)
+        assert script.over()
         assert bench.seen.done == ["m", "late"]
         assert [(e.rule, e.raised) for e in bench.seen.events] == [("disk", True), ("disk", False)]
     finally:

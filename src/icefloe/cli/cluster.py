@@ -42,6 +42,21 @@ def template(system: str) -> None:
 
 
 @command.command(
+    "manager",
+    hidden=True,
+    add_help_option=False,
+    context_settings={"ignore_unknown_options": True},
+    help="Start workers on a node; Parsl calls it.",
+)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def manager(arguments: tuple[str, ...]) -> None:
+    """Run Parsl's manager with queues that outlive a killed worker."""
+    from icefloe.engine.manager import main
+
+    main(list(arguments))
+
+
+@command.command(
     "check",
     help="""Start workers, ask each what it sees, and let them process a tiny session.
 

@@ -27,8 +27,10 @@ class LiveDisplay(RunDisplay):
     """
 
     def __init__(self, session: Session) -> None:
+        from icefloe.project.live_log import LiveTally
+
         super().__init__(session, 0)
-        self.entries: list[LiveEntry] = []
+        self._tally = LiveTally()
         self._told: dict[str, str] = {}
         self._latency = ""
         self._waiting = 0
@@ -57,7 +59,7 @@ class LiveDisplay(RunDisplay):
 
     def logged(self, entry: LiveEntry) -> None:
         """Remember the latency for the exposure's line."""
-        self.entries.append(entry)
+        self._tally.add(entry)
         latency = entry.latency if entry.fresh else None
         self._latency = "" if latency is None else f", {latency:.1f} s after its file was whole"
 
@@ -65,7 +67,7 @@ class LiveDisplay(RunDisplay):
         """Print the exposure's line."""
         from rich.markup import escape
 
-        from icefloe.project.live_log import figures_text, live_figures
+        from icefloe.project.live_log import figures_text
 
         self._seen.add(name)
         if failure is not None:
@@ -74,7 +76,7 @@ class LiveDisplay(RunDisplay):
         else:
             self._print(f"{name}  {self._brief(name)}  {seconds:.1f} s{self._latency}")
         self._latency = ""
-        figures = live_figures(self.entries)
+        figures = self._tally.figures()
         self._progress.update(
             self._task,
             completed=len(self._seen),
@@ -84,7 +86,7 @@ class LiveDisplay(RunDisplay):
 
     def summarise(self, summary: RunSummary) -> None:
         """Print what the run came to."""
-        from icefloe.project.live_log import figures_text, live_figures
+        from icefloe.project.live_log import figures_text
 
         failures = {**summary.known_failures, **summary.failures}
         text = f"{summary.ran} exposures done in {duration(summary.seconds)}"
@@ -92,7 +94,7 @@ class LiveDisplay(RunDisplay):
             text += f", [red]{len(failures)} failed[/] (icefloe status tells why)"
         if self._waiting:
             text += f"; {self._waiting} wait"
-        figures = live_figures(self.entries)
+        figures = self._tally.figures()
         if figures is not None and figures_text(figures):
             text += f"; {figures_text(figures)}"
         self._print(text)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import glob
+from bisect import insort
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from icefloe.errors import InputError
 from icefloe.project import Project
@@ -12,6 +14,9 @@ from icefloe.project.layout import natural_key
 from icefloe.project.lock import registry_lock
 
 __all__ = ["expand_inputs", "exposure_stem", "register"]
+
+# So many are put into an ordered list one by one sooner than all are ordered anew.
+_FEW = 50
 
 
 def expand_inputs(patterns: Sequence[str | Path]) -> list[Path]:
@@ -66,6 +71,7 @@ def _register(project: Project, paths: Sequence[Path]) -> list[str]:
     sources = project.read_registry()
     names = {source: name for name, source in sources.items()}
     result = []
+    new: dict[str, str] = {}
     for path in paths:
         listed = project.listed(path)
         if listed not in names:
@@ -73,13 +79,31 @@ def _register(project: Project, paths: Sequence[Path]) -> list[str]:
             parent = Path(project.locate(listed)).parent.name
             candidates = [stem, f"{parent}_{stem}"]
             number = 2
-            while candidates[0] in sources:
+            while candidates[0] in sources or candidates[0] in new:
                 candidates.pop(0)
                 if not candidates:
                     candidates.append(f"{stem}_{number}")
                     number += 1
             names[listed] = candidates[0]
-            sources[candidates[0]] = listed
+            new[candidates[0]] = listed
         result.append(names[listed])
-    project.write_registry(dict(sorted(sources.items(), key=lambda item: natural_key(item[0]))))
+    # Also where nothing is new: a lost list may have been put together again from the sidecars.
+    project.write_registry(_merged(sources, new))
     return result
+
+
+def _merged(sources: dict[str, str], new: dict[str, str]) -> dict[str, str]:
+    """Return both in natural order; `sources` is in that order.
+
+    While movies come one by one there are many of them and one new one.
+    """
+
+    def key(item: tuple[str, str]) -> Any:
+        return natural_key(item[0])
+
+    items = list(sources.items())
+    if len(new) > _FEW:
+        return dict(sorted([*items, *new.items()], key=key))
+    for item in new.items():
+        insort(items, item, key=key)
+    return dict(items)

@@ -40,11 +40,6 @@ def main(arguments: list[str]) -> None:
     """Watch the process, and run the module with what is left of the arguments."""
     pid, module = int(arguments[0]), arguments[1]
     threading.Thread(target=_end_with, args=(pid, _birth(pid)), daemon=True).start()
-    if module.endswith(".process_worker_pool"):
-        from icefloe.engine.safe_queue import install
-
-        with suppress(ImportError, AttributeError):  # another Parsl than the one that is known
-            install()
     sys.argv = arguments[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
 

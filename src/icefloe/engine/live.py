@@ -33,6 +33,7 @@ def run_live(
     stop: Callable[[], bool] = bool,
     space: DiskSpace | None = None,
     clock: Callable[[], float] = time.time,
+    timer: Callable[[], float] = time.monotonic,
     pool: WorkerPool | None = None,
 ) -> RunSummary:
     """Watch for movies, and do all that is to be done, until it is stopped or quiet.
@@ -56,6 +57,8 @@ def run_live(
         Watches the disk; as the settings say by default.
     clock
         Returns s since 1970.
+    timer
+        Returns s since some moment; unlike a clock it is never set. It says how long it was quiet.
     pool
         Workers, entered; without them this process does the exposures.
 
@@ -74,13 +77,15 @@ def run_live(
     checks = GainChecks(session)
     runner = Runner(session, stages, observer, retry_failed, checks, lambda: log.id, stop)
     space = space or DiskSpace.of(session)
-    live = Live(session, options, observer, runner, summary, space, clock)
+    live = Live(session, options, observer, runner, summary, space, clock, timer)
     if pool is not None:
         from icefloe.engine.live_pool import PooledLive
         from icefloe.engine.pool_run import PoolCrew
 
         crew = PoolCrew(session, stages, pool, lambda: log.id, retry_failed)
-        live = PooledLive(session, options, observer, runner, summary, space, clock, crew=crew)
+        live = PooledLive(
+            session, options, observer, runner, summary, space, clock, timer, crew=crew
+        )
     try:
         with project_lock(session.project), log, live:
             live.loop()

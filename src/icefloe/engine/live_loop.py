@@ -54,8 +54,9 @@ class Live:
     summary: RunSummary
     space: DiskSpace
     clock: Callable[[], float]
+    # Unlike a clock, never set.
+    timer: Callable[[], float] = time.monotonic
     _arrivals: dict[str, Arrival] = field(default_factory=dict)
-    # By a timer, since clocks are set now and then.
     _came: dict[str, float] = field(default_factory=dict)
     _ran: set[str] = field(default_factory=set)
     _recorded: dict[str, float] = field(default_factory=dict)
@@ -81,7 +82,9 @@ class Live:
         taken = self._plan_backlog()
         self.summary.total = len(self.sources)
         self.observer.planned(len(self.sources), len(self.queue))
-        self.watcher = Watcher(self.options.patterns, taken=taken, clock=self.clock)
+        self.watcher = Watcher(
+            self.options.patterns, taken=taken, clock=self.clock, timer=self.timer
+        )
         self.poller = Poller(self.watcher, self.options.poll_seconds)
         self.poller.start()
         return self
@@ -154,7 +157,7 @@ class Live:
         for name, arrival in zip(names, found, strict=True):
             self.sources[name] = self.session.project.listed(arrival.path)
             self._arrivals[name] = arrival
-            self._came[name] = time.monotonic()
+            self._came[name] = self.timer()
             if self._under_way.get(name) == arrival.mtime_ns:
                 continue  # it is on its way already
             self.queue.add(name, arrival.mtime_ns, fresh=arrival.fresh)
@@ -193,7 +196,7 @@ class Live:
     def _needs_metadata(self, name: str, listed: str) -> bool:
         """Say whether an exposure should wait for the file beside it, which may still come."""
         arrival = self._arrivals.get(name)
-        if arrival is None or time.monotonic() - self._came[name] > _FOR_METADATA:
+        if arrival is None or self.timer() - self._came[name] > _FOR_METADATA:
             return False
         data = self.session.view(name, listed).settings.data
         if any(d is not None for d in (data.dose_per_frame, data.total_dose, data.dose_file)):

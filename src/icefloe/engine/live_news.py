@@ -44,6 +44,7 @@ class LiveNews:
     observer: LiveObserver
     paused: str = ""
     _state: LiveState = field(default_factory=lambda: LiveState(running=True))
+    _told: LiveState | None = None
     _written: tuple[float, LiveState] = (0.0, LiveState())
 
     def __post_init__(self) -> None:
@@ -108,10 +109,12 @@ class LiveNews:
             alarms=dict(self._alarms.active),
             paused=self.paused,
         )
+        if state != self._told:
+            self._told = state
+            self.observer.watching(state)
         before, known = self._written
         if state == known:
             return
-        self.observer.watching(state)
         now = time.monotonic()
         if at_once or now - before > _REPORT_EVERY:
             with suppress(DiskFullError):  # there is space again later

@@ -26,6 +26,7 @@ class PooledLive(Live):
     crew: PoolCrew
     _again: list[ExposureTask] = field(default_factory=list)
     _taken: dict[str, float] = field(default_factory=dict)
+    _asked_for_gain: bool = False
 
     def loop(self) -> None:
         """Give out what waits and record what ends, again and again."""
@@ -41,7 +42,8 @@ class PooledLive(Live):
             self._under_way.pop(ended.name, None)
             taken = self._taken.pop(ended.name, self.clock())
             self._ended(ended.name, ended.failure, ended.seconds, taken)
-            if len(self._ran) >= _FOR_GAIN:
+            if not self._asked_for_gain and len(self._ran) >= _FOR_GAIN:
+                self._asked_for_gain = True
                 self.crew.check_gains([(n, self.sources[n]) for n in sorted(self._ran)])
 
     def take(self) -> ExposureTask | None:

@@ -40,6 +40,7 @@ _POLL = 0.5
 # and the newest exposure need not wait behind many.
 _AHEAD = 2
 _UNKNOWN_WORKERS = 64
+_PARSLS = "process_worker_pool.py"
 
 
 class Feed(Protocol):
@@ -240,7 +241,7 @@ def local_config(workers: int, run_directory: Path, *, accelerators: Sequence[st
 
     if workers < 1:
         raise SettingsError(f"--workers is {workers}", "1 or more")
-    manager = guarded("parsl.executors.high_throughput.process_worker_pool")
+    manager = guarded("icefloe.engine.manager")
     executor = HighThroughputExecutor(
         label="icefloe",
         address="127.0.0.1",
@@ -253,7 +254,7 @@ def local_config(workers: int, run_directory: Path, *, accelerators: Sequence[st
         heartbeat_period=2,
         heartbeat_threshold=20,
         interchange_launch_cmd=guarded("parsl.executors.high_throughput.interchange"),
-        launch_cmd=DEFAULT_LAUNCH_CMD.replace("process_worker_pool.py", shlex.join(manager), 1),
+        launch_cmd=DEFAULT_LAUNCH_CMD.replace(_PARSLS, shlex.join(manager), 1),
         # One that died is replaced; where they die again and again, something is wrong.
         block_error_handler=partial(windowed_error_handler, threshold=_MANAGERS),
         provider=LocalProvider(init_blocks=1, min_blocks=1, max_blocks=1),
@@ -272,6 +273,9 @@ def local_config(workers: int, run_directory: Path, *, accelerators: Sequence[st
 def read_config(path: Path) -> Config:
     """Return the ``config`` that a Python file defines, as Parsl's own documentation has it.
 
+    Its managers of workers are replaced by `icefloe.engine.manager`, unless it says itself how
+    they are started.
+
     Raises
     ------
     InputError
@@ -280,6 +284,7 @@ def read_config(path: Path) -> Config:
     import runpy
 
     from parsl.config import Config
+    from parsl.executors import HighThroughputExecutor
 
     try:
         content = runpy.run_path(str(path))
@@ -296,4 +301,16 @@ def read_config(path: Path) -> Config:
             "a parsl.config.Config of that name",
             "'icefloe cluster template slurm' prints one to start from",
         )
+    for executor in config.executors:
+        if isinstance(executor, HighThroughputExecutor):
+            executor.launch_cmd = _our_manager(executor.launch_cmd)
     return config
+
+
+def _our_manager(command: str) -> str:
+    """Return a manager's launch command with ours in the place of Parsl's own program.
+
+    Both lie in the environment of the nodes; a command of the user's own stays as it is.
+    """
+    program, _, arguments = command.partition(" ")
+    return f"icefloe cluster manager {arguments}" if program == _PARSLS else command

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from icefloe import __version__
+from icefloe.engine.heap import give_back
 from icefloe.engine.plan import Step, plan_exposure, spared
 from icefloe.engine.session import Session
 from icefloe.engine.stage import Outcome, Stage, StopRunError, Work
@@ -107,6 +108,7 @@ class Runner:
             if failure is not None:
                 unusable.add(step.stage.name)
                 first = first or failure
+        give_back()
         return first
 
     def _due(self, step: Step, unusable: set[str], done: set[str]) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
-from collections.abc import Sequence
+import heapq
+from array import array
+from bisect import insort
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 
@@ -13,6 +15,7 @@ from icefloe.project.layout import Project
 __all__ = [
     "LiveEntry",
     "LiveFigures",
+    "LiveTally",
     "append_entry",
     "figures_text",
     "live_figures",
@@ -108,23 +111,62 @@ def read_entries(project: Project) -> list[LiveEntry]:
     return found
 
 
+class LiveTally:
+    """Latency and throughput of exposures that are added one by one.
+
+    An exposure costs as much after 20,000 others as the first one did, but for moving some bytes.
+
+    Parameters
+    ----------
+    entries
+        The first ones.
+    """
+
+    def __init__(self, entries: Iterable[LiveEntry] = ()) -> None:
+        known = list(entries)
+        fresh = [e for e in known if e.fresh and e.latency is not None]
+        # Sorted, eight bytes each.
+        self._latencies = array("d", sorted(e.latency or 0.0 for e in fresh))
+        self._waits = array("d", sorted(e.taken - e.complete for e in fresh))
+        self._last = heapq.nlargest(_LAST, (e.done for e in known))
+        heapq.heapify(self._last)
+
+    def add(self, entry: LiveEntry) -> None:
+        """Count an exposure that is done."""
+        if entry.fresh and entry.latency is not None:
+            insort(self._latencies, entry.latency)
+            insort(self._waits, entry.taken - entry.complete)
+        if len(self._last) < _LAST:
+            heapq.heappush(self._last, entry.done)
+        else:
+            heapq.heappushpop(self._last, entry.done)
+
+    def figures(self) -> LiveFigures | None:
+        """Return latency and throughput; None without an exposure."""
+        if not self._last:
+            return None
+        count = len(self._latencies)
+        span = max(self._last) - self._last[0]
+        return LiveFigures(
+            count=count,
+            latency=_median(self._latencies),
+            slow=self._latencies[-(-9 * count // 10) - 1] if count else None,
+            slowest=self._latencies[-1] if count else None,
+            waited=_median(self._waits),
+            per_hour=3600 * (len(self._last) - 1) / span if span > 0 else None,
+        )
+
+
 def live_figures(entries: Sequence[LiveEntry]) -> LiveFigures | None:
     """Return latency and throughput; None without an entry."""
-    if not entries:
+    return LiveTally(entries).figures()
+
+
+def _median(ordered: Sequence[float]) -> float | None:
+    middle = len(ordered) // 2
+    if not ordered:
         return None
-    fresh = [e for e in entries if e.fresh and e.latency is not None]
-    latencies = sorted(e.latency for e in fresh if e.latency is not None)
-    last = sorted(e.done for e in entries)[-_LAST:]
-    span = last[-1] - last[0]
-    rank = max(0, -(-9 * len(latencies) // 10) - 1)
-    return LiveFigures(
-        count=len(latencies),
-        latency=statistics.median(latencies) if latencies else None,
-        slow=latencies[rank] if latencies else None,
-        slowest=latencies[-1] if latencies else None,
-        waited=statistics.median(e.taken - e.complete for e in fresh) if fresh else None,
-        per_hour=3600 * (len(last) - 1) / span if span > 0 else None,
-    )
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def figures_text(figures: LiveFigures) -> str:

@@ -1,10 +1,4 @@
-"""Queues between a manager and its workers that outlive a worker which is killed.
-
-A process that waits at a queue of `multiprocessing` holds the queue's lock, a semaphore, and one
-that is killed then never gives it back: no other worker gets a task any more. The lock on a file
-the operating system does give back. So Parsl's queues get such locks, in the manager's process,
-before it makes them.
-"""
+"""A lock between processes that the operating system frees when its holder is killed."""
 
 from __future__ import annotations
 
@@ -13,14 +7,11 @@ import os
 import tempfile
 import threading
 import time
-from multiprocessing.queues import Queue
 from types import TracebackType
-from typing import Any
 
-__all__ = ["FileLock", "SafeQueue", "install"]
+__all__ = ["FileLock"]
 
 _LOOK_AGAIN = 0.02  # s
-_TO_END = 3.0  # s
 
 
 class FileLock:
@@ -93,41 +84,3 @@ class FileLock:
         trace: TracebackType | None,
     ) -> None:
         self.release()
-
-
-class SafeQueue(Queue):  # type: ignore[type-arg]
-    """A queue whose locks are free again when a process that holds one dies."""
-
-    def __init__(self, maxsize: int = 0, *, ctx: Any) -> None:
-        super().__init__(maxsize, ctx=ctx)
-        self._rlock: Any = FileLock()
-        self._wlock: Any = FileLock()
-
-
-def install() -> None:
-    """Let Parsl's manager of workers, in this process, make such queues and counters.
-
-    It also ends when its own helper dies, which keeps what each worker is at: without it no worker
-    can go on, and the manager would wait for them for ever.
-    """
-    from parsl.multiprocessing import SpawnContext
-
-    value, helper = SpawnContext.Value, SpawnContext.Manager
-
-    def counter(kind: str, *arguments: Any) -> Any:
-        return value(kind, *arguments, lock=FileLock())
-
-    def watched() -> Any:
-        made = helper()
-        threading.Thread(target=_end_with, args=(made._process,), daemon=True).start()
-        return made
-
-    SpawnContext.Manager = watched
-    SpawnContext.Queue = lambda maxsize=0: SafeQueue(maxsize, ctx=SpawnContext)
-    SpawnContext.Value = counter
-
-
-def _end_with(process: Any) -> None:
-    process.join()
-    time.sleep(_TO_END)  # in case that the manager is ending by itself
-    os._exit(1)
