@@ -35,6 +35,9 @@ class ModelCard(BaseModel):
     micrographs: int = Field(description="Micrographs it was trained on.")
     particles: int = Field(description="Particles marked in them.")
     objective: str = Field(default="pn", description="Objective of the training.")
+    edge: float = Field(
+        default=0.0, description="Nearer to the border none was marked on purpose, diameters."
+    )
     start: str = Field(default="", description="Name of the network that training started from.")
     scores: dict[str, float] = Field(
         default_factory=dict, description="Average precision and others, on validation data."

@@ -12,10 +12,10 @@ from icefloe import __version__
 from icefloe._types import BoolArray, FloatArray
 from icefloe.network._torch import require_torch, threads_for_torch
 from icefloe.network.calibration import platt
-from icefloe.network.checks import check_positives
+from icefloe.network.checks import check_positives, marked_edge
 from icefloe.network.field import network_field
 from icefloe.network.model import ModelCard, PickerModel
-from icefloe.network.settings import SAMPLES, TrainSettings
+from icefloe.network.settings import EDGE, SAMPLES, TrainSettings
 from icefloe.network.weights import load_model
 
 if TYPE_CHECKING:
@@ -129,16 +129,24 @@ def train_network(
     marks = [np.stack([np.asarray(y), np.asarray(x)], axis=1).astype(float) for y, x in positives]
     shapes = [(int(i.shape[0]), int(i.shape[1])) for i in images]
     marks, flags = check_positives(shapes, marks, diameter / pixel_size)
+    edge = marked_edge(shapes, marks, diameter / pixel_size)
+    if edge > EDGE:
+        flags += (
+            f"no pick is within {edge:.2f} diameters of a border: nothing is learned from there, "
+            "and the model picks nothing there unless --edge says so",
+        )
     parts = []
     for index, (image, yx) in enumerate(zip(images, marks, strict=True)):
         field = network_field(
             image, pixel_size=pixel_size, diameter=diameter, bright=settings.contrast == "bright"
         )
+        if edge > EDGE:
+            field = field.within(edge * SAMPLES)
         checked = strip(field.pixels.shape[1:], index + settings.seed, settings.validation)
         parts.append(Part(field, field.inwards(yx), checked))
         flags += tuple(f"micrograph {index + 1}: {flag}" for flag in field.flags)
     place = "cpu" if device == "torch-cpu" else device
-    card = {"name": name, "diameter": diameter}
+    card = {"name": name, "diameter": diameter, "edge": round(edge, 3) if edge > EDGE else 0.0}
     with threads_for_torch():
         return _run(parts, start, settings, place, card, progress, flags)
 
