@@ -37,6 +37,7 @@ from icefloe.network import (  # noqa: E402
 from icefloe.network import maps as network_maps  # noqa: E402
 from icefloe.network.architecture import PickerNet, receptive_radius  # noqa: E402
 from icefloe.network.checks import marked_edge  # noqa: E402
+from icefloe.network.maps import mean_maps  # noqa: E402
 from icefloe.network.objective import centre_odds, objective_value  # noqa: E402
 from icefloe.network.samples import Sample, Variation, crops, heat_map  # noqa: E402
 from icefloe.network.synthetic.scenes import random_scene  # noqa: E402
@@ -166,6 +167,33 @@ def test_tiles_leave_no_seam():
         tiled = network_maps.class_maps(net, pixels, "cpu", tile=256)
     np.testing.assert_allclose(tiled[0], whole[0], atol=1e-5)
     np.testing.assert_allclose(tiled[1], whole[1], atol=1e-5)
+
+
+def test_answers_of_all_turns_do_not_depend_on_the_turn():
+    pixels = np.random.default_rng(0).normal(size=(2, 96, 96)).astype(np.float32)
+    net = small_net()
+    with torch.inference_mode():
+        upright, _ = mean_maps(net, pixels, "cpu", 4)
+        turned, _ = mean_maps(net, np.ascontiguousarray(np.rot90(pixels, 1, (1, 2))), "cpu", 4)
+        once, _ = mean_maps(net, pixels, "cpu", 1)
+    np.testing.assert_allclose(np.rot90(turned, -1), upright, atol=1e-5)
+    assert np.abs(upright - once).max() > 1e-3
+
+
+def test_large_micrographs_are_seen_in_fewer_turns(monkeypatch):
+    general = load_model()
+    model = PickerModel(general.card.model_copy(update={"views": 4}), general.tensors)
+    seen = []
+
+    def counted(net, pixels, device, views, tile):
+        seen.append(views)
+        return pixels[0], pixels[1]
+
+    monkeypatch.setattr(network_maps, "mean_maps", counted)
+    for side in (600, 800, 1500):
+        network_maps.answer_maps(model, np.zeros((2, side, side), np.float32))
+    network_maps.answer_maps(general, np.zeros((2, 600, 600), np.float32))
+    assert seen == [4, 2, 1, 1]
 
 
 def test_a_full_card_means_smaller_tiles_then_the_cpu(monkeypatch):

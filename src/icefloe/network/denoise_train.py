@@ -200,7 +200,9 @@ def fit(
             on_device(net, place),
             Cycle(settings.steps, settings.learning_rate, settings.check_every),
             loss,
-            lambda step, mean: DenoiserStep(step, mean, check_loss(net, check, place, loss_of)),
+            lambda now, step, mean: DenoiserStep(
+                step, mean, check_loss(now, check, place, loss_of)
+            ),
             lambda new, old: new.check_loss < old.check_loss,
             progress,
         )

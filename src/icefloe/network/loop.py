@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -14,6 +15,7 @@ from icefloe.errors import FitError
 
 __all__ = [
     "Cycle",
+    "approach",
     "fast_bfloat16",
     "logits_of",
     "on_device",
@@ -55,6 +57,9 @@ class Cycle:
         Decay of the weights.
     patience
         Validations without a better one after which it stops; None: never.
+    average
+        The network that is validated and kept is the running mean of those of about so many
+        batches (Polyak & Juditsky 1992, SIAM J. Control Optim. 30, 838); 1: the last one itself.
     """
 
     steps: int
@@ -62,13 +67,14 @@ class Cycle:
     check_every: int
     weight_decay: float = 0.01
     patience: int | None = None
+    average: int = 1
 
 
 def train_cycle(
     net: Any,
     cycle: Cycle,
     loss_of: Callable[[int], Any],
-    check: Callable[[int, float], Step],
+    check: Callable[[Any, int, float], Step],
     better: Callable[[Step, Step], bool],
     progress: Callable[[Step], None] | None = None,
 ) -> tuple[list[Step], int]:
@@ -83,7 +89,7 @@ def train_cycle(
     loss_of
         From the number of a batch, 1 the first, to the scalar to make small.
     check
-        From the batches so far and the mean loss since the last call to a validation.
+        From the network, the batches so far and the mean loss since the last call to a validation.
     better
         Whether its first validation is better than its second.
     progress
@@ -106,8 +112,9 @@ def train_cycle(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, cycle.learning_rate, total_steps=max(2, cycle.steps), pct_start=0.15
     )
-    history = [check(0, float("nan"))]
-    best, state, losses = 0, _copied(net), list[float]()
+    mean = copy.deepcopy(net) if cycle.average > 1 else net
+    history = [check(mean, 0, float("nan"))]
+    best, state, losses = 0, _copied(mean), list[float]()
     for step in range(1, cycle.steps + 1):
         loss = loss_of(step)
         optimiser.zero_grad(set_to_none=True)
@@ -115,18 +122,21 @@ def train_cycle(
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
+        if mean is not net:
+            # In the beginning there are few to average.
+            approach(mean, net, 1 / min(cycle.average, 1 + step / 10))
         losses.append(float(loss.detach()))
         if not np.isfinite(losses[-1]):
             raise FitError(f"Training ran away in batch {step}", hint="Use a smaller learning rate")
         if step % cycle.check_every and step != cycle.steps:
             continue
-        history.append(check(step, float(np.mean(losses))))
+        history.append(check(mean, step, float(np.mean(losses))))
         losses = []
         if progress:
             progress(history[-1])
         now = len(history) - 1
         if better(history[now], history[best]):
-            best, state = now, _copied(net)
+            best, state = now, _copied(mean)
         elif (
             cycle.patience is not None
             and now - best >= cycle.patience
@@ -136,6 +146,13 @@ def train_cycle(
     net.load_state_dict(state)
     net.eval()
     return history, best
+
+
+def approach(mean: Any, net: Any, part: float) -> None:
+    """Move a network's weights by this part of the way to another's."""
+    with torch.no_grad():
+        for old, new in zip(mean.parameters(), net.parameters(), strict=True):
+            old.lerp_(new, part)
 
 
 def _copied(net: Any) -> dict[str, Any]:

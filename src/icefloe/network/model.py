@@ -38,6 +38,9 @@ class ModelCard(BaseModel):
     edge: float = Field(
         default=0.0, description="Nearer to the border none was marked on purpose, diameters."
     )
+    views: int = Field(
+        default=1, ge=1, le=4, description="Quarter turns of the image whose answers are averaged."
+    )
     start: str = Field(default="", description="Name of the network that training started from.")
     scores: dict[str, float] = Field(
         default_factory=dict, description="Average precision and others, on validation data."

@@ -10,7 +10,7 @@ import torch
 
 from icefloe._types import BoolArray, FloatArray
 from icefloe.network.field import NetworkField
-from icefloe.network.maps import class_maps
+from icefloe.network.maps import mean_maps
 from icefloe.network.pick import field_peaks
 from icefloe.network.samples import HEAT_SIGMA, heat_map
 from icefloe.network.settings import SAMPLES
@@ -77,12 +77,12 @@ def strip(shape: tuple[int, ...], index: int, share: float) -> BoolArray:
     return checked
 
 
-def look(net: Any, parts: list[Part], place: str) -> Strips:
-    """Return what a torch module on a device says of the strips."""
+def look(net: Any, parts: list[Part], place: str, views: int = 1) -> Strips:
+    """Return what a torch module on a device says of the strips, seen in so many turns."""
     loss, count, sets = 0.0, 0, []
     for part in parts:
         with torch.inference_mode():
-            centres, _ = class_maps(net, part.field.pixels, place)
+            centres, _ = mean_maps(net, part.field.pixels, place, views)
         heat = heat_map(part.shape, part.yx, HEAT_SIGMA * SAMPLES)[part.checked] / 255
         p = np.clip(centres[part.checked].astype(np.float64), 1e-6, 1 - 1e-6)
         loss -= float(np.sum(heat * np.log(p) + (1 - heat) * np.log(1 - p)))
