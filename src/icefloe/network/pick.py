@@ -10,7 +10,7 @@ from icefloe.kernels.peaks import find_peaks
 from icefloe.network._torch import require_torch
 from icefloe.network.field import NetworkField, network_field
 from icefloe.network.model import PickerModel
-from icefloe.network.settings import SAMPLES, NetworkSettings
+from icefloe.network.settings import EDGE, SAMPLES, NetworkSettings
 from icefloe.network.weights import load_model
 from icefloe.picking.result import Picks
 from icefloe.picking.threshold import split_scores
@@ -74,7 +74,11 @@ def pick_network(
 
     centres, _, flags = answer_maps(model, field.pixels, device)
     flags = (*_doubts(model, diameter), *field.flags, *flags)
-    positions, heights = field_peaks(centres, settings.min_distance, settings.edge)
+    edge = EDGE if settings.edge is None else settings.edge
+    positions, heights = field_peaks(centres, settings.min_distance, edge)
+    if settings.edge is None and model.card.edge > EDGE:
+        inside = field.from_border(positions) >= model.card.edge * SAMPLES
+        positions, heights = positions[inside], heights[inside]
     scores = model.probability(heights)
     odds = np.log(heights / (1 - np.minimum(heights, 1 - 1e-6)))
     split = split_scores(odds - odds.min() if len(odds) else odds)
