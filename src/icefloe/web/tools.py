@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from icefloe.engine.pick_settings import PickLimits
 from icefloe.optics import CtfParameters, advise_box, ctf_1d, wavelength
 from icefloe.project import Project
 from icefloe.project.live_log import live_figures, read_entries
@@ -16,8 +17,8 @@ from icefloe.project.live_state import read_state
 from icefloe.project.lock import is_locked
 from icefloe.project.sidecar import plain_json
 
-__all__ = ["CalculatorIn", "SettingsIn", "calculate", "change", "live_facts"]
-__all__ += ["settings_list"]
+__all__ = ["CalculatorIn", "LimitsIn", "SettingsIn", "calculate", "change", "choose_picks"]
+__all__ += ["live_facts", "settings_list"]
 
 _POINTS = 512
 
@@ -144,3 +145,31 @@ def change(project: Project, asked: SettingsIn) -> dict[str, Any]:
     if asked.save:
         change_settings(project, session.settings, nested)
     return {"stale": stale, "saved": asked.save}
+
+
+class LimitsIn(BaseModel):
+    """Limits of the session's picks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limits: PickLimits
+    save: bool = Field(description="Choose the picks, or only say what that would do.")
+
+
+def choose_picks(project: Project, asked: LimitsIn) -> dict[str, Any]:
+    """Choose the picks of the session by limits, or only say what that would do.
+
+    Raises
+    ------
+    ProjectLockedError
+        A run is at work.
+    SettingsError, OutputError
+    """
+    from icefloe.curation.journal import add_limits
+    from icefloe.engine import Session
+    from icefloe.engine.pick_limits import choose_again
+
+    found = choose_again(Session.open(project.root), asked.limits, save=asked.save)
+    if asked.save:
+        add_limits(project, asked.limits.model_dump())
+    return {**asdict(found), "saved": asked.save}
