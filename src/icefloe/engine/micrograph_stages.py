@@ -164,7 +164,9 @@ class PickStage:
             f"picks/{work.name}_picks.star",
             lambda path: write_star(path, picks_star(numbers)),
         )
-        outputs = (star,) if found.mask is None else (star, mask_output(work, found.mask))
+        outputs: tuple[Output, ...] = (star,)
+        if found.mask is not None:
+            outputs += (mask_output(work, found.mask),)
         if found.candidates is not None:
             content = found.candidates.packed()
             path = f"exposures/{work.name}/pick_candidates.npz"

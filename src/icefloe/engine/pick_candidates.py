@@ -69,8 +69,8 @@ class Candidates:
     def packed(self) -> bytes:
         """Return the content of a file (NumPy's npz, the same bytes for the same peaks)."""
         out = io.BytesIO()
-        facts = {"picked": np.int64(self.picked), "threshold": np.float64(self.threshold)}
-        np.savez_compressed(out, **facts, **self.columns)
+        arrays: dict[str, Any] = {"picked": self.picked, "threshold": self.threshold}
+        np.savez_compressed(out, allow_pickle=False, **arrays, **self.columns)
         return out.getvalue()
 
 
@@ -123,6 +123,9 @@ def choose(
     chosen["n_picks"] = len(score)
     chosen["median_score"] = round(float(np.median(score)), 4) if len(score) else None
     chosen["threshold"] = candidates.threshold if limits.score is None else limits.score
+    chosen.pop("limits", None)
+    if not limits.none:
+        chosen["limits"] = list(limits.model_dump().values())
     kept = [flag for flag in flags if flag not in (_NOTHING, _BEYOND)]
     if not len(score):
         kept.append(_NOTHING if limits.none else _BEYOND)

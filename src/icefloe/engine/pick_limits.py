@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ from icefloe.engine.setup import change_settings, changed_settings
 from icefloe.errors import InputError
 from icefloe.formats.star import write_star
 from icefloe.interop.relion_picks import picks_star
-from icefloe.project import write_sidecar
+from icefloe.project import read_sidecar, write_sidecar
 from icefloe.project.checksum import describe_written
 from icefloe.project.lock import project_lock
 from icefloe.project.sidecar import FileIdentity, identify, plain_json
@@ -104,11 +104,11 @@ def choose_again(session: Session, limits: PickLimits, *, save: bool) -> Chosen:
 
 def _steps(session: Session, stages: Sequence[Stage], name: str, listed: str) -> dict[str, Step]:
     identity: FileIdentity | None = None
-    try:
+    with suppress(InputError):  # of a movie that was moved away what was recorded counts
         identity = identify(session.project.locate(listed), listed)
-    except InputError:  # a movie that was moved away; what was recorded counts
-        pass
-    steps = plan_exposure(session.view(name, listed), stages, name, identity)
+    imported = read_sidecar(session.project.sidecar(name, "import"))
+    kind = None if imported is None else imported.numbers.get("kind")
+    steps = plan_exposure(session.view(name, listed), stages, name, identity, kind=kind)
     return {step.stage.name: step for step in steps}
 
 

@@ -60,6 +60,7 @@ def exposure_detail(project: Project, record: ExposureRecord) -> dict[str, Any]:
         "picks": {key: picks.get(key) or [] for key in _PICK},
         "candidates": pick_candidates(project, record),
         "threshold": picks.get("threshold"),
+        "limits": picks.get("limits"),
         "method": "blob" if picks.get("shape_found") != "template" else "template",
         "zoom": micrograph_file(project, record) is not None,
         "numbers": _rows(record),

@@ -104,7 +104,11 @@ class ExposureRoutes:
     async def choose_picks(self, request: Request) -> Response:
         """Choose the picks of the session by limits of score and power, or say what that does."""
         asked = await body(request, tools.LimitsIn)
-        return JSONResponse(await run_in_threadpool(tools.choose_picks, self.served.project, asked))
+        found = await run_in_threadpool(tools.choose_picks, self.served.project, asked)
+        if asked.save:  # pages see it at once
+            await run_in_threadpool(self.served.watch.poll)
+            await self.served.hub.publish(self.served.watch.table.version)
+        return JSONResponse(found)
 
     def _record(self, request: Request) -> ExposureRecord:
         record = self.served.watch.record(request.query_params.get("name", ""))

@@ -54,14 +54,15 @@ class CalculatorIn(BaseModel):
     cs: float = Field(ge=-10, le=50, description="Spherical aberration, mm.")
     amplitude_contrast: float = Field(ge=0, le=1, description="A fraction.")
     pixel_size: float = Field(gt=0.05, le=100, description="Of the micrograph, A.")
+    smallest: float = Field(default=0, ge=-1e6, le=1e6, description="Smallest defocus, A.")
+    phase_shift: float = Field(default=0, ge=-360, le=360, description="Of a phase plate, degrees.")
 
 
 def calculate(asked: CalculatorIn) -> dict[str, Any]:
-    """Return box, delocalisation and the CTF up to Nyquist."""
+    """Return box, delocalisation and the CTF at both defoci up to Nyquist."""
     pixel = asked.pixel_size
     advice = advise_box(asked.diameter, asked.defocus, asked.resolution, asked.voltage, pixel)
-    defocus = (asked.defocus, asked.defocus)
-    lens = CtfParameters(*defocus, 0.0, asked.voltage, asked.cs, asked.amplitude_contrast)
+    optics = (0.0, asked.voltage, asked.cs, asked.amplitude_contrast, asked.phase_shift)
     k = np.linspace(0, 0.5 / asked.pixel_size, _POINTS)
     found: dict[str, Any] = plain_json(
         {
@@ -71,7 +72,8 @@ def calculate(asked: CalculatorIn) -> dict[str, Any]:
             "pixels": advice.pixels,
             "size": advice.size,
             "frequency": k.round(6),
-            "ctf": ctf_1d(lens, k).round(5),
+            "ctf": ctf_1d(CtfParameters(asked.defocus, asked.defocus, *optics), k).round(5),
+            "smallest": ctf_1d(CtfParameters(asked.smallest, asked.smallest, *optics), k).round(5),
         }
     )
     return found
