@@ -147,7 +147,7 @@ def test_limits_of_power() -> None:
     assert (numbers["n_picks"], numbers["median_score"], flags) == (2, 0.35, ("a",))
 
 
-def test_another_method_forgets_limits(session: Path) -> None:
+def test_another_method_or_threshold_forgets_limits(session: Path) -> None:
     project = Project.open(session)
     settings = change_settings(
         project, Session.open(session).settings, {"pick": {"limits.score": 5}}
@@ -155,6 +155,10 @@ def test_another_method_forgets_limits(session: Path) -> None:
     assert settings.pick.limits.score == 5
     kept = change_settings(project, settings, {"pick": {"blob.edge": 0.2}})
     assert kept.pick.limits.score == 5
+    newer = change_settings(project, kept, {"pick": {"blob.threshold": 4.5, "limits.max_power": 2}})
+    assert newer.pick.limits == PickLimits(score=5, max_power=2)
+    newer = change_settings(project, newer, {"pick": {"blob.threshold": 6.5}})
+    assert newer.pick.limits == PickLimits(max_power=2)
     other = change_settings(project, kept, {"pick": {"method": "auto"}})
     assert other.pick.limits == PickLimits()
 

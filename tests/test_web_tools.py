@@ -20,7 +20,6 @@ import fake_session
 from session_tools import PIXEL, icefloe
 
 pytest.importorskip("starlette", reason="the extra 'web' is not installed")
-pytest.importorskip("httpx", reason="httpx is not installed")
 
 from PIL import Image
 from starlette.testclient import TestClient

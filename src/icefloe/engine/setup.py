@@ -102,9 +102,12 @@ def _imply_method(pick: Any, changes: Mapping[str, Any]) -> None:
 
 
 def _drop_limits(pick: Any, before: PickSettings, changes: Mapping[str, Any]) -> None:
-    """Forget limits of scores where another method, with other scores, is chosen."""
-    limits = before.limits
-    if not isinstance(pick, dict) or limits.none or pick.get("method") == before.method:
+    """Forget limits of picks that were chosen for other scores, or for another threshold."""
+    if not isinstance(pick, dict) or before.limits.none:
         return
-    if not any(key.startswith("limits") for key in changes):
-        pick["limits"] = dict.fromkeys(type(limits).model_fields)
+    if any(key.startswith("limits") for key in changes):
+        return
+    if pick.get("method") != before.method:
+        pick["limits"] = dict.fromkeys(type(before.limits).model_fields)
+    elif any(key.endswith(".threshold") for key in changes):
+        pick["limits"] = {**before.limits.model_dump(), "score": None}
