@@ -11,7 +11,6 @@ import pytest
 import fake_session
 
 pytest.importorskip("starlette", reason="the extra 'web' is not installed")
-pytest.importorskip("httpx", reason="httpx is not installed")
 
 from starlette.testclient import TestClient
 

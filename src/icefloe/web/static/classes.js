@@ -20,10 +20,11 @@ export class Classes extends Component {
   }
 
   async open(id) {
+    this.wanted = id;
     try {
       const detail = await getJson("classes/set", { set: id });
-      this.setState({ detail, chosen: new Set(detail.chosen), saved: null, stale: null, error: "" });
-    } catch (error) { this.setState({ error: error.message, detail: null }); }
+      if (id === this.wanted) this.setState({ detail, chosen: new Set(detail.chosen), saved: null, stale: null, error: "" });
+    } catch (error) { if (id === this.wanted) this.setState({ error: error.message, detail: null }); }
   }
 
   toggle(k) {

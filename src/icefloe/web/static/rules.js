@@ -20,6 +20,12 @@ export class Rules extends Component {
     } catch (error) { this.setState({ error: error.message }); }
   }
 
+  // Exposures that arrive count, too, but a large session is not counted all the time.
+  componentDidUpdate() {
+    const { table } = this.props.store, now = performance.now();
+    if (this.state.counts && table.version !== this.version && now - this.ended > Math.max(15000, 10 * this.took)) this.count(this.state.rules);
+  }
+
   change(rules) {
     this.setState({ rules, saved: false });
     this.count(rules);
@@ -27,11 +33,15 @@ export class Rules extends Component {
 
   async count(rules) {
     if (this.props.store.guest) return;
-    const asked = (this.asked = (this.asked || 0) + 1);
+    const asked = (this.asked = (this.asked || 0) + 1), start = performance.now();
+    this.version = this.props.store.table.version;
+    this.ended = Infinity;
     try {
       const counts = await post("rules/preview", { rules });
       if (asked === this.asked) this.setState({ counts, error: "" });
     } catch (error) { if (asked === this.asked) this.setState({ counts: null, error: error.message }); }
+    this.ended = performance.now();
+    this.took = this.ended - start;
   }
 
   async save() {
