@@ -243,7 +243,7 @@ def test_limits_of_score_and_power_leave_out_what_they_say(maps):
 def test_maps_on_disk_give_the_same_picks(maps, tmp_path):
     junk = np.zeros((20, 20), bool)
     junk[:, :10] = True
-    for kept in (maps, replace(maps, junk=junk, flags=("one", "two"), usual_score=0.25)):
+    for kept in (maps, replace(maps, junk=junk, flags=("one", "two"), usual=(0.1, 0.4, 0.06))):
         save_maps(tmp_path, "m", kept)
         read = load_maps(tmp_path, "m")
         for field in fields(kept):
@@ -352,19 +352,20 @@ def packed_maps(maps, heights, n=14, step=17):
     )  # fmt: skip
 
 
-def test_where_all_peaks_are_particles_the_threshold_of_other_micrographs_serves(maps):
+def test_where_all_peaks_are_particles_the_scores_of_other_micrographs_tell_them(maps):
     heights = np.random.default_rng(4).normal(0.38, 0.07, 196)
     crowded = packed_maps(maps, heights)
     alone = picks_from_maps(crowded)
     assert not alone.split.clear
     assert len(alone) < 20
-    found = picks_from_maps(replace(crowded, usual_score=0.2))
-    assert found.threshold == 0.2
+    usual = (0.12, 0.38, 0.07)
+    found = picks_from_maps(replace(crowded, usual=usual))
+    assert 0.12 <= found.threshold < 0.25
     assert len(found) > 180
-    assert "nearly all peaks are particles" in found.flags[-1]
-    assert found.split.reason in found.flags[-1]
+    assert found.split.share > 0.9
+    assert found.split.reason in found.flags
     # Peaks of noise do not pass for particles so.
     noise = packed_maps(maps, [])
-    empty = picks_from_maps(replace(noise, usual_score=0.2))
+    empty = picks_from_maps(replace(noise, usual=usual))
     assert "only the strongest" in " ".join(empty.flags)
     assert len(empty) < 5

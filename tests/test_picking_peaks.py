@@ -6,7 +6,7 @@ import pytest
 from icefloe.fourier import irfft2, rfft2
 from icefloe.kernels.peaks import find_peaks
 from icefloe.picking.templates import RING_HOLLOW, blob_template
-from icefloe.picking.threshold import split_scores
+from icefloe.picking.threshold import split_as, split_scores
 
 
 def slow_peaks(score, distance, minimum):
@@ -130,3 +130,20 @@ def test_a_low_cut_is_believed_where_a_valley_parts_the_heights():
     alone = split_scores(skewed)
     assert alone.high > alone.low
     assert not alone.clear
+
+
+def test_scores_as_in_other_micrographs_part_particles_from_noise():
+    rng = np.random.default_rng(6)
+    parts = (0.14, 0.38, 0.07)
+    for share in (0.15, 0.85):
+        n = 160
+        many = int(share * n)
+        heights = np.concatenate([rng.normal(0.38, 0.07, many), rng.normal(0.14, 0.07, n - many)])
+        found = split_as(heights, parts)
+        assert found.share == pytest.approx(share, abs=0.06)
+        expected = 0.26 + 0.07**2 / 0.24 * np.log((1 - share) / share)
+        assert found.threshold == pytest.approx(expected, abs=0.012)
+    # Noise alone, the usual and a stronger one.
+    for level, width in ((0.14, 0.06), (0.2, 0.05), (0.26, 0.08)):
+        assert split_as(rng.normal(level, width, 160), parts) is None
+    assert split_as(np.full(5, 0.4), parts) is None

@@ -59,7 +59,7 @@ CONTRAST = """
     const ground = groundOf(e), [r, g, b, a = 1] = numbers(getComputedStyle(e).color);
     const [x, y] = [light(over([r, g, b], ground, a)), light(ground)].sort((p, q) => q - p);
     const ratio = (x + 0.05) / (y + 0.05);
-    const text = (e.innerText || e.value).slice(0, 30);
+    const text = String(e.innerText || e.value).slice(0, 30);
     if (ratio < 4.5) worst.push(`${ratio.toFixed(2)} ${e.tagName} ${text}`);
   }
   return worst;

@@ -150,25 +150,28 @@ def of_session(session: Session, names: list[str]) -> Iterator[Candidates]:
 
 @dataclass(frozen=True)
 class HowPicked:
-    """What a list says of how it was made: diameters, A, and `TemplateBank.usual_score`."""
+    """What a list says of how it was made: diameters, A, and `TemplateBank.usual`."""
 
     star: Path
     sizes: tuple[float, float] | None = None
-    usual_score: float | None = None
+    usual: tuple[float, float, float] | None = None
 
 
 def of_star(star: Path, given: Mapping[str, float | None]) -> tuple[list[Picked], HowPicked]:
     """Return the micrographs that a list of picks names, and how they were picked."""
     from icefloe.cli.extract_inputs import list_picked
     from icefloe.formats.star import read_star
+    from icefloe.interop.relion_picks import USUAL
 
     listing = list_picked(star, None, None, given, recentre=False)
     block = read_star(star).get("icefloe")
     if block is None or "icefloeDiameterMin" not in block:
         return listing.items, HowPicked(star)
     low, high = (float(block.value(f"icefloeDiameter{end}")) for end in ("Min", "Max"))
-    usual = float(block.value("icefloeUsualScore")) if "icefloeUsualScore" in block else None
-    return listing.items, HowPicked(star, (low, high), usual)
+    if not all(name in block for name in USUAL):
+        return listing.items, HowPicked(star, (low, high))
+    noise, particles, width = (float(block.value(name)) for name in USUAL)
+    return listing.items, HowPicked(star, (low, high), (noise, particles, width))
 
 
 def from_star(item: Picked, how: HowPicked) -> Candidates:
@@ -219,7 +222,7 @@ def from_star(item: Picked, how: HowPicked) -> Candidates:
         images, header = read_mrc(templates)
         bank = TemplateBank(
             np.asarray(images, np.float32), float(header or 0), size, turns=False,
-            usual_score=how.usual_score,
+            usual=how.usual,
         )  # fmt: skip
         if mask is None:
             mask = whole_mask(image, size / pixel_size, pixel_size=pixel_size)

@@ -259,7 +259,7 @@ def write_reference(
             "count": len(bank.images),
             "pixel_size": float(bank.pixel_size),
             "turns": bool(bank.turns),
-            "usual_score": bank.usual_score,
+            "usual": None if bank.usual is None else list(bank.usual),
             "ctf": reference.ctf,
         }
     text = json.dumps(plain_json(content), indent=1, ensure_ascii=False, allow_nan=False)
@@ -294,7 +294,7 @@ def read_reference(project: Project) -> StoredReference | None:
                 float(pixel_size or templates["pixel_size"]),
                 float(content["diameter"]),
                 bool(templates["turns"]),
-                usual_score=templates.get("usual_score"),
+                usual=tuple(templates["usual"]) if templates.get("usual") else None,
             )
         diameter = content["diameter"]
         return StoredReference(

@@ -19,16 +19,12 @@ from icefloe.picking.junk import on_junk
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.normalise import SearchImage
 from icefloe.picking.result import Picks, weaker_count
-from icefloe.picking.threshold import split_particles
+from icefloe.picking.threshold import split_as, split_particles
 
 __all__ = ["ScoreMaps", "picks_from_maps", "power_map"]
 
 # Spacing, in diameters, of the local maxima whose heights tell noise from particles.
 _SPACING = 0.7
-# Where particles touch, few peaks are noise, and no fit finds their level. If so large a part of
-# the peaks is above what parts the two in other micrographs, that is the threshold here.
-_MOSTLY = 0.5
-_CROWDED = "nearly all peaks are particles; the threshold is that of the templates' micrographs"
 # The levels of fewer picks have no scatter to speak of; noise alone rarely exceeds 1.
 _FEW = 10
 # Sigma, in diameters, of the Gaussian neighbourhood over which a pick's power is taken.
@@ -67,8 +63,8 @@ class ScoreMaps:
         Of the particle, A.
     flags
         What was done.
-    usual_score
-        `TemplateBank.usual_score` of the templates.
+    usual
+        `TemplateBank.usual` of the templates.
     """
 
     score: FloatArray
@@ -84,7 +80,7 @@ class ScoreMaps:
     pixel_size: float
     diameter: float
     flags: tuple[str, ...] = ()
-    usual_score: float | None = None
+    usual: tuple[float, float, float] | None = None
 
 
 def power_map(search: SearchImage, width: float) -> tuple[FloatArray, FloatArray]:
@@ -138,16 +134,17 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     centre = float(np.median(inner))
     spread = 1.4826 * float(np.median(np.abs(inner - centre)))
     split = split.scaled(spread, centre)
+    known = None
+    if not split.clear and maps.usual is not None:
+        known = split_as(centre + spread * heights[free], maps.usual)
+    if known is not None:
+        split = known
+        usual = everywhere[free & (centre + spread * heights > split.threshold)]
     threshold = settings.threshold
     if threshold is None:
         threshold = split.threshold
-        peaks = centre + spread * heights[free]
-        if not split.clear and _crowded(peaks, maps.usual_score):
-            threshold = float(maps.usual_score or 0.0)
-            usual = everywhere[free & (centre + spread * heights > threshold)]
-            why = f"{_CROWDED}, {threshold:.2f}"
-            split = replace(split, threshold=threshold, reason=why)
-            flags += (why,)
+        if known is not None:
+            flags += (split.reason,)
         elif not split.clear:
             flags += ("particles do not stand out from the noise; only the strongest were kept",)
     positions, scores = find_peaks(maps.score, settings.min_distance * width, threshold, allowed)
@@ -209,13 +206,6 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     )
     keep = clean(weak)
     return replace(found, weaker=picks(weak[keep], heights[keep], weaker_count(len(found)))[0])
-
-
-def _crowded(peaks: FloatArray, usual_score: float | None) -> bool:
-    """Return whether most peaks are those of particles, by what parts them from noise elsewhere."""
-    if usual_score is None or not len(peaks):
-        return False
-    return float(np.mean(peaks > usual_score)) > _MOSTLY
 
 
 def _usual_level(levels: FloatArray) -> float:
