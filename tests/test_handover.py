@@ -9,10 +9,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import icefloe
@@ -71,6 +73,20 @@ def pool(
         config = read_config(file)
     with WorkerPool(config, device="cpu", stages=STAGES_PATH) as workers:
         yield workers
+    deadline = time.monotonic() + 30
+    while managers(directory):  # they end with their pool
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def managers(directory: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = process.cmdline()
+            if "-m" in command and any(str(directory) in word for word in command):
+                found.append(process)
+    return found
 
 
 def make(root: Path, names: str) -> Session:
