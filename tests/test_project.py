@@ -30,7 +30,7 @@ from icefloe.project import (
     write_sidecar,
 )
 from icefloe.project.layout import natural_key
-from icefloe.project.settings_file import build_settings
+from icefloe.project.settings_check import build_settings
 
 
 class _Optics(BaseModel):

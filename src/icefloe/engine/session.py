@@ -18,7 +18,7 @@ from icefloe.project.sidecar import identify
 
 if TYPE_CHECKING:
     from icefloe._types import BoolArray, FloatArray
-    from icefloe.engine.reference import StoredReference
+    from icefloe.engine.reference_files import StoredReference
     from icefloe.engine.stage import Stage
     from icefloe.network import ModelCard, PickerModel
     from icefloe.picking import TemplateBank
@@ -164,7 +164,7 @@ class Session:
         It is read again when its files change: another process may have made it. One made with
         other settings does not count; templates that a person gave always do.
         """
-        from icefloe.engine.reference import read_reference, reference_hash
+        from icefloe.engine.reference_files import read_reference, reference_hash
 
         if self._base is not None:
             return self._base.reference()  # one for all exposures

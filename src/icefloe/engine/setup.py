@@ -9,7 +9,7 @@ from typing import Any
 from icefloe.engine.settings import SessionSettings
 from icefloe.errors import ProjectError, SettingsError
 from icefloe.project import Project, read_settings, write_settings
-from icefloe.project.settings_file import build_settings
+from icefloe.project.settings_check import build_settings
 
 __all__ = ["Changes", "change_settings", "changed_settings", "open_or_create"]
 
