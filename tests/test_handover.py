@@ -181,6 +181,10 @@ def test_a_launch_command_of_ones_own_stays(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("heartbeat_period=2", "launch_cmd='my own {debug}'"))
     (executor,) = read_config(file).executors
     assert executor.launch_cmd == "my own {debug}"
+    contained = "run image /opt/bin/process_worker_pool.py {debug} -a x"
+    file.write_text(file.read_text().replace("my own {debug}", contained))
+    (executor,) = read_config(file).executors
+    assert executor.launch_cmd == "run image /opt/bin/icefloe cluster manager {debug} -a x"
 
 
 def _take_some(tray: Tray, given: Tray, count: int) -> None:
