@@ -1,13 +1,15 @@
 """Kills workers and their coordinator at random moments and compares what comes of the session.
 
     python benchmarks/workers.py [--kills 50] [--movies 16] [--workers 2] [--seed 1] [--light]
+                                 [--runs 0.3]
 
 A small simulated session is run once undisturbed in one process, and once undisturbed by workers.
-Then a third one is run by workers of which one, or the run itself, is killed with SIGKILL again and
-again; a run that was killed is started again, and when a run came to its end the records of some
-exposures are removed, so that there is work until all kills are done. At the end every file that a
-user opens must have the same bytes in all three sessions. --light takes stages that only write
-text (`tests/slow_session.py`), for many kills.
+Then a third one is run by workers of which one, or (in the part --runs of the cases) the run
+itself, is killed with SIGKILL again and again; a run that was killed is started again, and when a
+run came to its end the records of some exposures are removed, so that there is work until all kills
+are done. At the end every file that a user opens must have the same bytes in all three sessions,
+and no stage that was recorded may have been done again. --light takes stages that only write text
+(`tests/slow_session.py`), for many kills.
 """
 
 from __future__ import annotations
@@ -24,7 +26,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from kill import SLOW, compare, make_movies, make_texts, workers_of
+from kill import (
+    SLOW,
+    compare,
+    finished,
+    make_movies,
+    make_texts,
+    repeated_stages,
+    workers_of,
+)
+
+from icefloe.project import Project, load_records
 
 
 @dataclass
@@ -35,10 +47,28 @@ class Report:
     runs: int = 0
     failed: list[str] = field(default_factory=list)
     starts: int = 0
+    # Stages that were recorded, and recorded again.
+    repeated: list[str] = field(default_factory=list)
+    _known: dict[str, int] = field(default_factory=dict)
+
+    def look(self, project: Path) -> None:
+        """Compare when each stage was recorded with the last time."""
+        self.repeated += repeated_stages(self._known, project)
+        self._known = finished(project)
+
+    def forget(self, project: Path) -> None:
+        """Compare no further: records were removed."""
+        self._known = finished(project)
 
 
 def disturb(
-    program: list[str], project: Path, options: list[str], kills: int, workers: int, seed: int
+    program: list[str],
+    project: Path,
+    options: list[str],
+    kills: int,
+    workers: int,
+    seed: int,
+    runs: float,
 ) -> Report:
     """Run and kill until `kills` processes were killed, then once more to the end."""
     rng = random.Random(seed)
@@ -48,9 +78,12 @@ def disturb(
     while report.workers + report.runs < kills:
         if process is None or process.poll() is not None:
             if process is not None and process.returncode == 0:
+                report.look(project)
                 _forget(project, rng)
+                report.forget(project)
             process = _start(program, *command)
             report.starts += 1
+        report.look(project)
         victims = workers_of(project)
         if not victims:  # not up yet
             with suppress(subprocess.TimeoutExpired):
@@ -60,7 +93,7 @@ def disturb(
             process.wait(rng.uniform(0.3, 4.0))
         if process.poll() is not None:
             continue
-        if rng.random() < 0.3:
+        if rng.random() < runs:
             process.kill()
             process.wait()
             report.runs += 1
@@ -76,6 +109,7 @@ def disturb(
         text=True,
         check=True,
     )
+    report.look(project)
     report.failed = [line for line in done.stderr.splitlines() if "failed:" in line]
     return report
 
@@ -108,6 +142,7 @@ def main() -> None:
     parser.add_argument("--movies", type=int, default=16)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--runs", type=float, default=0.3, help="how often the run is killed")
     parser.add_argument("--light", action="store_true", help="stages that only write text")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
@@ -126,15 +161,24 @@ def main() -> None:
         print(f"undisturbed: {alone:.1f} s in one process, {pool:.1f} s by {count} workers")
         project = work / "killed"
         report = disturb(
-            program, project, options, arguments.kills, arguments.workers, arguments.seed
+            program,
+            project,
+            options,
+            arguments.kills,
+            arguments.workers,
+            arguments.seed,
+            arguments.runs,
         )
         for name in () if arguments.light else ("alone", "pool", "killed"):
             _icefloe(program, "export", "relion", "--project", str(work / name))
         print(
             f"{report.workers} workers and {report.runs} runs killed; {report.starts} starts; "
-            f"failed at the end: {report.failed or 'none'}"
+            f"failed at the end: {report.failed or 'none'}; "
+            f"done again although recorded: {report.repeated or 'nothing'}"
         )
-        bad = list(report.failed)
+        lost = [r.name for r in load_records(Project(project)) if r.state != "done"]
+        print(f"exposures lost: {', '.join(lost) or 'none'}")
+        bad = [*report.failed, *report.repeated, *lost]
         for name in ("pool", "killed"):
             compared, different = compare(work / "alone", work / name)
             print(f"{name}: {compared} files compared, different: {different or 'none'}")

@@ -9,10 +9,12 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import icefloe
@@ -71,6 +73,20 @@ def pool(
         config = read_config(file)
     with WorkerPool(config, device="cpu", stages=STAGES_PATH) as workers:
         yield workers
+    deadline = time.monotonic() + 30
+    while managers(directory):  # they end with their pool
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def managers(directory: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = process.cmdline()
+            if "-m" in command and any(str(directory) in word for word in command):
+                found.append(process)
+    return found
 
 
 def make(root: Path, names: str) -> Session:
@@ -165,6 +181,10 @@ def test_a_launch_command_of_ones_own_stays(tmp_path: Path) -> None:
     file.write_text(file.read_text().replace("heartbeat_period=2", "launch_cmd='my own {debug}'"))
     (executor,) = read_config(file).executors
     assert executor.launch_cmd == "my own {debug}"
+    contained = "run image /opt/bin/process_worker_pool.py {debug} -a x"
+    file.write_text(file.read_text().replace("my own {debug}", contained))
+    (executor,) = read_config(file).executors
+    assert executor.launch_cmd == "run image /opt/bin/icefloe cluster manager {debug} -a x"
 
 
 def _take_some(tray: Tray, given: Tray, count: int) -> None:

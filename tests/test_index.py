@@ -126,7 +126,7 @@ class TestRebuilding:
     def test_only_what_changed_is_read(
         self, project: Project, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from icefloe.project import index
+        from icefloe.project import index_tables as index
 
         read: list[str] = []
         rows = index.exposure_rows
@@ -290,7 +290,7 @@ class TestFileSystems:
     ) -> None:
         with open_index(project) as index:
             assert index.journal_mode == "wal"
-        monkeypatch.setattr("icefloe.project.index.is_network", lambda path: True)
+        monkeypatch.setattr("icefloe.project.index_tables.is_network", lambda path: True)
         with open_index(project) as index:
             assert index.journal_mode == "delete"
             assert index.records() == load_figures(project)

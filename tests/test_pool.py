@@ -311,3 +311,26 @@ def test_templates_are_configurations(name: str, tmp_path: Path) -> None:
     config: Any = read_config(file)
     assert worker_count(config) == 16
     assert config.executors[0].available_accelerators == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_all_processes_of_a_run_ends_it(tmp_path: Path, number: signal.Signals) -> None:
+    """As Ctrl-C in a terminal, `timeout` and job systems send it."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for index in range(6):
+        (raw / f"m{index}.txt").write_text(f"movie {index}")
+    command = [sys.executable, str(HERE / "slow_session.py"), "0.5", "run", str(raw / "*.txt")]
+    command += ["--diameter", "100", "--workers", "2", "--project", str(tmp_path / "s")]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not list((tmp_path / "s" / "exposures").glob("*/ctf.json")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        os.killpg(run.pid, number)
+        said = run.communicate(timeout=20)[1]
+    finally:
+        run.kill()
+    assert run.returncode == 128 + number
+    assert "the same command goes on from there" in said

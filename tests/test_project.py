@@ -30,7 +30,7 @@ from icefloe.project import (
     write_sidecar,
 )
 from icefloe.project.layout import natural_key
-from icefloe.project.settings_file import build_settings
+from icefloe.project.settings_check import build_settings
 
 
 class _Optics(BaseModel):
@@ -306,3 +306,21 @@ class TestLock:
     def test_one_process_cannot_hold_it_twice(self, project: Project) -> None:
         with project_lock(project), pytest.raises(ProjectLockedError):
             project_lock(project).__enter__()
+
+
+def test_the_list_of_exposures_is_read_again_when_another_process_wrote_it(tmp_path: Path) -> None:
+    project = Project.create(tmp_path / "s")
+    project.write_registry({"m2": "/d/m2", "m10": "/d/m10"}, ordered=True)
+    first = project.read_registry()
+    first["mine"] = "not the project's"
+    assert list(project.read_registry().items()) == [("m2", "/d/m2"), ("m10", "/d/m10")]
+    code = "import sys, pathlib; from icefloe.project import Project; "
+    code += "p = Project(pathlib.Path(sys.argv[1])); "
+    code += "p.write_registry({'m2': '/d/m2', 'm10': '/d/x10'})"  # as long as before
+    subprocess.run([sys.executable, "-c", code, str(project.root)], check=True)
+    assert project.read_registry()["m10"] == "/d/x10"
+    project.write_registry({"m2": "/d/m2", "m10": "/d/x10"}, ordered=True)
+    project.registry_file.unlink()
+    assert project.read_registry() == {}
+    project.write_registry({"m2": "/d/m2"}, ordered=True)
+    assert project.registry_file.is_file()

@@ -41,7 +41,8 @@ def command(
     from icefloe.cli.progress import describe_reference
     from icefloe.engine import Session
     from icefloe.engine.given_templates import given_templates
-    from icefloe.engine.reference import Reference, forget_reference, write_reference
+    from icefloe.engine.reference import Reference
+    from icefloe.engine.reference_files import forget_reference, write_reference
     from icefloe.engine.reference_gate import ReferenceGate
     from icefloe.engine.setup import change_settings
     from icefloe.engine.stages import STANDARD_STAGES

@@ -88,7 +88,7 @@ def _register(project: Project, paths: Sequence[Path]) -> list[str]:
             new[candidates[0]] = listed
         result.append(names[listed])
     # Also where nothing is new: a lost list may have been put together again from the sidecars.
-    project.write_registry(_merged(sources, new))
+    project.write_registry(_merged(sources, new), ordered=True)
     return result
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import runpy
+import signal
 import sys
 import threading
 import time
@@ -39,9 +40,31 @@ def end_with_parent() -> None:
 def main(arguments: list[str]) -> None:
     """Watch the process, and run the module with what is left of the arguments."""
     pid, module = int(arguments[0]), arguments[1]
+    if module.endswith(".interchange"):
+        _end_only_by(pid)
     threading.Thread(target=_end_with, args=(pid, _birth(pid)), daemon=True).start()
     sys.argv = arguments[1:]
     runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def _end_only_by(pid: int) -> None:
+    """Let nobody but the run end this process by SIGTERM, and nobody by Ctrl-C or a lost terminal.
+
+    A terminal, `timeout` and job systems signal all processes of a run at once. The run needs the
+    interchange to dismiss its workers; where that was gone, the run waited for it for ever.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        # In all threads, which are started after this.
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_wait_for_end, args=(pid,), daemon=True).start()
+
+
+def _wait_for_end(pid: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != pid:
+        pass
+    os._exit(0)
 
 
 def _end_with(pid: int, birth: str) -> None:

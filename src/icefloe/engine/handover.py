@@ -24,7 +24,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from functools import cache
-from multiprocessing import current_process
+from multiprocessing import AuthenticationError, current_process
 from multiprocessing.connection import (
     Client,
     Connection,
@@ -86,7 +86,7 @@ class Desk:
     def _serve(self, line: Connection) -> None:
         """Do what a worker asks for, until it is gone."""
         worker = _Worker(line)
-        with suppress(EOFError, OSError):
+        with suppress(EOFError, OSError, AuthenticationError):
             key = bytes(current_process().authkey)
             deliver_challenge(line, key)
             answer_challenge(line, key)

@@ -9,6 +9,7 @@ arguments it takes.
 from __future__ import annotations
 
 import runpy
+import signal
 import sys
 from contextlib import suppress
 from typing import Any
@@ -50,6 +51,9 @@ def install() -> None:
 
 def main(arguments: list[str]) -> None:
     """Run the manager."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # The job system ends it so, at once; what it is started by may have ways of its own.
+        signal.signal(number, signal.SIG_DFL)
     with suppress(ImportError, AttributeError):  # another Parsl than the one that is known
         install()
     sys.argv = [MODULE, *arguments]

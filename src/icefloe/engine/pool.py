@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shlex
 import sys
 import time
@@ -273,8 +274,8 @@ def local_config(workers: int, run_directory: Path, *, accelerators: Sequence[st
 def read_config(path: Path) -> Config:
     """Return the ``config`` that a Python file defines, as Parsl's own documentation has it.
 
-    Its managers of workers are replaced by `icefloe.engine.manager`, unless it says itself how
-    they are started.
+    Its managers of workers are replaced by `icefloe.engine.manager`, unless it starts them by a
+    program of its own.
 
     Raises
     ------
@@ -310,7 +311,7 @@ def read_config(path: Path) -> Config:
 def _our_manager(command: str) -> str:
     """Return a manager's launch command with ours in the place of Parsl's own program.
 
-    Both lie in the environment of the nodes; a command of the user's own stays as it is.
+    Both lie in the same directory of the nodes' environment; a command that names another program,
+    which may start Parsl's, stays as it is.
     """
-    program, _, arguments = command.partition(" ")
-    return f"icefloe cluster manager {arguments}" if program == _PARSLS else command
+    return re.sub(rf"\b{re.escape(_PARSLS)}(?=\s|$)", "icefloe cluster manager", command)

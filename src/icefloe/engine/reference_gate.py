@@ -20,13 +20,8 @@ import numpy as np
 from icefloe.curation.journal import read_journal, standing_decisions
 from icefloe.engine.picking import recorded_ctf
 from icefloe.engine.plan import plan_exposure
-from icefloe.engine.reference import (
-    Reference,
-    StoredReference,
-    make_reference,
-    reference_hash,
-    write_reference,
-)
+from icefloe.engine.reference import Reference, make_reference
+from icefloe.engine.reference_files import StoredReference, reference_hash, write_reference
 from icefloe.errors import IcefloeError, InputError
 from icefloe.project import ExposureRecord, load_record
 from icefloe.project.sidecar import identify

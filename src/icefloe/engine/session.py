@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from icefloe.engine.facts import resolve_facts
+from icefloe.engine.picking_files import PickingFiles
 from icefloe.engine.plan import fingerprint_of
 from icefloe.engine.settings import DataSettings, SessionSettings
 from icefloe.errors import InputError
@@ -18,15 +17,13 @@ from icefloe.project.sidecar import identify
 
 if TYPE_CHECKING:
     from icefloe._types import BoolArray, FloatArray
-    from icefloe.engine.reference import StoredReference
+    from icefloe.engine.reference_files import StoredReference
     from icefloe.engine.stage import Stage
     from icefloe.network import ModelCard, PickerModel
     from icefloe.picking import TemplateBank
 
 __all__ = ["Session"]
 
-# Seconds for which a reference that was found is not looked for again.
-_TRUSTED = 1.0
 # Views that are kept: a microscope may record another dose with each movie.
 _VIEWS = 64
 
@@ -49,17 +46,12 @@ class Session:
     settings: SessionSettings
     device: str = "cpu"
     _hashes: dict[str, str] = field(default_factory=dict)
-    _reference: tuple[object, StoredReference | None] | None = None
-    _known: tuple[float, StoredReference] | None = None
-    _templates: tuple[object, TemplateBank] | None = None
-    # Stamp of the weights file, its card and its hash; hash and network.
-    _card: tuple[object, ModelCard, str] | None = None
-    _model: tuple[str, PickerModel] | None = None
     # By file and how it is turned; shared with the views.
     _gains: dict[tuple[object, ...], FloatArray] = field(default_factory=dict)
     _defects: dict[tuple[object, ...], BoolArray] = field(default_factory=dict)
     _views: dict[DataSettings, Session] = field(default_factory=dict)
     _base: Session | None = None
+    _picking: PickingFiles | None = None
 
     @classmethod
     def open(cls, directory: str | Path, device: str = "cpu") -> Session:
@@ -96,6 +88,14 @@ class Session:
                 del self._views[next(iter(self._views))]
             self._views[own] = view
         return self._views[own]
+
+    @property
+    def picking(self) -> PickingFiles:
+        """What picking picks with: one for all exposures."""
+        base = self._base or self
+        if base._picking is None:
+            base._picking = PickingFiles(base)
+        return base._picking
 
     @property
     def shared_gain(self) -> str | None:
@@ -159,105 +159,28 @@ class Session:
         return pick.method == "auto"
 
     def reference(self) -> StoredReference | None:
-        """Return the reference that method auto picks with; None if it is still to be made.
-
-        It is read again when its files change: another process may have made it. One made with
-        other settings does not count; templates that a person gave always do.
-        """
-        from icefloe.engine.reference import read_reference, reference_hash
-
-        if self._base is not None:
-            return self._base.reference()  # one for all exposures
-        if self._known is not None and time.monotonic() - self._known[0] < _TRUSTED:
-            return self._known[1]
-        directory = self.project.reference
-        files = [directory / name for name in ("reference.json", "templates.mrcs")]
-        stamp = [self.identity(self.project.listed(path)) for path in files]
-        if self._reference is None or self._reference[0] != stamp:
-            self._reference = (stamp, read_reference(self.project))
-        found = self._reference[1]
-        if found is None:
-            return None
-        if "reference" not in self._hashes:
-            self._hashes["reference"] = reference_hash(self)
-        if found.origin == "data" and found.settings_hash != self._hashes["reference"]:
-            return None
-        # Only what is there is trusted: one that is missing may be made at any time.
-        self._known = (time.monotonic(), found)
-        return found
+        """Return the reference that method auto picks with; None if it is still to be made."""
+        return self.picking.reference()
 
     def reference_changed(self) -> None:
         """Read the reference anew when it is next asked for; call it after writing one."""
-        self._reference = self._known = None
+        self.picking.reference_changed()
 
     def templates(self) -> TemplateBank:
-        """Return the templates of method template; read once.
-
-        Raises
-        ------
-        InputError, MissingMetadataError, StarColumnError
-            The file cannot be read, holds no templates, or its pixel size is not known.
-        """
-        from icefloe.engine.given_templates import given_templates
-
-        if self._base is not None:
-            return self._base.templates()
-        pick = self.settings.pick
-        key = (pick.templates, pick.template_pixel_size, self.identity(pick.templates))
-        if self._templates is None or self._templates[0] != key:
-            path = self.project.locate(str(pick.templates))
-            diameter = pick.match_settings().diameter
-            bank = given_templates(path, pixel_size=pick.template_pixel_size, diameter=diameter)
-            self._templates = (key, bank)
-        return self._templates[1]
+        """Return the templates of method template; see `PickingFiles.templates`."""
+        return self.picking.templates()
 
     def model_card(self) -> ModelCard:
-        """Return the card of the network of method network; read when the file changes.
-
-        Raises
-        ------
-        InputError, UnsupportedFormatError
-            There is no such file, or it is no picker's of this version.
-        """
-        return self._weights()[1]
+        """Return the card of the network of method network; see `PickingFiles.model_card`."""
+        return self.picking.model_card()
 
     def model_identity(self) -> str:
         """Return the hash of the network's weights file."""
-        return self._weights()[2]
+        return self.picking.model_identity()
 
     def model(self) -> PickerModel:
-        """Return the network of method network; loaded once, and again when the file changes.
-
-        Raises
-        ------
-        DeviceError
-            torch is not installed.
-        InputError, UnsupportedFormatError
-            As `model_card`, or the weights are damaged.
-        """
-        from icefloe.network import load_model
-
-        if self._base is not None:
-            return self._base.model()
-        digest = self._weights()[2]
-        if self._model is None or self._model[0] != digest:
-            listed = self.settings.pick.model
-            path = None if listed is None else self.project.locate(listed)
-            self._model = (digest, load_model(path))
-        return self._model[1]
-
-    def _weights(self) -> tuple[object, ModelCard, str]:
-        from icefloe.network.weights import GENERAL, read_model_card
-
-        if self._base is not None:
-            return self._base._weights()
-        listed = self.settings.pick.model
-        path = GENERAL if listed is None else self.project.locate(listed)
-        stamp = self.identity(str(path))
-        if self._card is None or self._card[0] != stamp:
-            card = read_model_card(path)
-            self._card = (stamp, card, hashlib.sha256(path.read_bytes()).hexdigest())
-        return self._card
+        """Return the network of method network; see `PickingFiles.model`."""
+        return self.picking.model()
 
     def identity(self, listed: str | None) -> list[int] | None:
         """Return size and time of a file that the settings name; None without one.

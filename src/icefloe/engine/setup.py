@@ -10,7 +10,7 @@ from icefloe.engine.pick_settings import PickSettings
 from icefloe.engine.settings import SessionSettings
 from icefloe.errors import ProjectError, SettingsError
 from icefloe.project import Project, read_settings, write_settings
-from icefloe.project.settings_file import build_settings
+from icefloe.project.settings_check import build_settings
 
 __all__ = ["Changes", "change_settings", "changed_settings", "open_or_create"]
 

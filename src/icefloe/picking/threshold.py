@@ -30,6 +30,9 @@ _FAR = 4.0
 # Or where a valley parts the heights: so many of its own standard deviations below the lower of the
 # two hills. Of 599 images of noise none had more than 3.
 _DEEP = 4.0
+# Or where the upper part is so high: the upper half of noise's peaks is not. Of 562 images of noise
+# with a low cut none had it above 2.8.
+_HIGH = 3.1
 _FEWEST = 3
 _SAFE = 4.0
 # Fewer peaks than that, far above all others, are contamination if so many particles, so far from
@@ -146,7 +149,7 @@ def split_scores(scores: FloatArray) -> ScoreSplit:
     if crossing > _LOWEST:
         lowest = max(low, _LOWEST)
     else:
-        believed = separation >= _FAR or _valley(v, low, high, width) >= _DEEP
+        believed = separation >= _FAR or high >= _HIGH or _valley(v, low, high, width) >= _DEEP
         lowest = low if believed else _LOWEST
     clear = separation >= CLEAR and lowest < crossing < high + width
     if not clear or share * v.size < _FEWEST:

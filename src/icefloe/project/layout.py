@@ -22,6 +22,11 @@ OPTIONAL_STAGES = frozenset({"look"})
 
 _REGISTRY_SCHEMA = 1
 
+_Stamp = tuple[int, int, int, int]
+# The list that was read or written last, by its file, and what that looked like then: a live run
+# asks for it with each movie that comes.
+_REGISTRIES: dict[Path, tuple[_Stamp, dict[str, str]]] = {}
+
 
 @dataclass(frozen=True)
 class Project:
@@ -140,21 +145,51 @@ class Project:
 
         A lost or damaged list is put together again from the import sidecars.
         """
+        stamp = _stamp(self.registry_file)
+        if (known := self._known_registry(stamp)) is not None:
+            return dict(known)
         try:
             content = json.loads(self.registry_file.read_text(encoding="utf-8"))
             sources = {str(k): str(v) for k, v in content["exposures"].items()}
         except (OSError, ValueError, KeyError, AttributeError, TypeError):
-            sources = self._registry_from_sidecars()
-        return dict(sorted(sources.items(), key=lambda item: natural_key(item[0])))
+            sources, stamp = self._registry_from_sidecars(), None
+        ordered = dict(sorted(sources.items(), key=lambda item: natural_key(item[0])))
+        _REGISTRIES.clear()
+        if stamp is not None:
+            _REGISTRIES[self.registry_file] = (stamp, dict(ordered))
+        return ordered
 
-    def write_registry(self, sources: Mapping[str, str]) -> None:
-        """Record the source path of every exposure; a file that says so already is left alone."""
+    def write_registry(self, sources: Mapping[str, str], *, ordered: bool = False) -> None:
+        """Record the source path of every exposure; a file that says so already is left alone.
+
+        Parameters
+        ----------
+        sources
+            By name.
+        ordered
+            They are in natural order: the next reading is spared.
+        """
+        if self._known_registry(_stamp(self.registry_file)) == dict(sources):
+            return
         content = {"schema": _REGISTRY_SCHEMA, "exposures": dict(sources)}
         text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
         with suppress(OSError, ValueError):
             if self.registry_file.read_text(encoding="utf-8") == text:
                 return
         write_text(self.registry_file, text)
+        if not ordered:
+            return
+        # Another process may have written it since: it is remembered if it is still this one.
+        stamp = _stamp(self.registry_file)
+        with suppress(OSError, ValueError):
+            same = self.registry_file.read_text(encoding="utf-8") == text
+            if same and stamp is not None and stamp == _stamp(self.registry_file):
+                _REGISTRIES.clear()
+                _REGISTRIES[self.registry_file] = (stamp, dict(sources))
+
+    def _known_registry(self, stamp: _Stamp | None) -> dict[str, str] | None:
+        known = _REGISTRIES.get(self.registry_file)
+        return known[1] if known is not None and known[0] == stamp else None
 
     def _registry_from_sidecars(self) -> dict[str, str]:
         from icefloe.project.sidecar import read_sidecar
@@ -166,6 +201,14 @@ class Project:
                 if sidecar is not None and sidecar.input is not None:
                     sources[directory.name] = sidecar.input.path
         return sources
+
+
+def _stamp(path: Path) -> _Stamp | None:
+    with suppress(OSError):
+        status = path.stat()
+        # A list that is written anew is another file.
+        return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return None
 
 
 def _absolute(path: str | Path) -> Path:

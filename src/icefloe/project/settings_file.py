@@ -6,24 +6,23 @@ change one. A setting that may be left open is ``""`` when it is.
 
 from __future__ import annotations
 
-import difflib
 import textwrap
-import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import tomlkit
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from tomlkit.exceptions import TOMLKitError
 from tomlkit.items import Comment
 
 from icefloe.errors import ProjectError, SettingsError
 from icefloe.formats.atomic import write_text
-from icefloe.project.repeated_sections import build_repeated, repeated_item, write_repeated
+from icefloe.project.repeated_sections import repeated_item, write_repeated
+from icefloe.project.settings_check import build_settings, section_model
 
-__all__ = ["build_settings", "parse_assignment", "read_settings", "schema_of", "write_settings"]
+__all__ = ["parse_assignment", "read_settings", "schema_of", "write_settings"]
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -57,11 +56,11 @@ def write_settings(path: Path, settings: BaseModel) -> None:
         for section, content in values.items():
             field = model.model_fields[section]
             if section not in document:
-                document[section] = _new_section(_model_of(field), content)
+                document[section] = _new_section(section_model(field), content)
                 continue
             table: Any = document[section]
             _drop_unknown(table, set(content))
-            _update(table, _model_of(field), content)
+            _update(table, section_model(field), content)
     else:
         document = tomlkit.document()
         is_new = True
@@ -75,7 +74,7 @@ def write_settings(path: Path, settings: BaseModel) -> None:
             if about:
                 for line in textwrap.wrap(about, 92):
                     document.add(tomlkit.comment(line))
-            document[section] = _new_section(_model_of(model.model_fields[section]), content)
+            document[section] = _new_section(section_model(model.model_fields[section]), content)
     write_repeated(document, settings, new=is_new)
     write_text(path, tomlkit.dumps(document))
 
@@ -111,50 +110,6 @@ def read_settings(path: Path, model: type[M]) -> M:
             "Use the version of Icefloe that made the session",
         )
     return build_settings(model, content, str(path))
-
-
-def build_settings(model: type[M], content: Mapping[str, Any], origin: str) -> M:
-    """Return a model made from nested dictionaries in which ``""`` may stand for None.
-
-    Parameters
-    ----------
-    model
-        The class of the settings.
-    content
-        A dictionary a section.
-    origin
-        The file or option that the values come from, for messages.
-
-    Raises
-    ------
-    SettingsError
-        A setting is unknown or out of range; the message names it and what is allowed.
-    """
-    _refuse_unknown(model, content, origin, "section ")
-    values: dict[str, Any] = {}
-    for section, entries in content.items():
-        part = model.model_fields[section]
-        if repeated_item(part) is not None:
-            values[section] = build_repeated(part, entries, origin, section)
-        else:
-            values[section] = _section_values(_model_of(part), entries, origin, section)
-    try:
-        return model.model_validate(values)
-    except SettingsError as error:  # from a validator that compares settings
-        raise SettingsError(f"{origin}: {error.found}", error.expected, error.hint) from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        location, field = _setting_at(model, first["loc"])
-        name = ".".join(location)
-        about = (field.description or "") if field is not None else ""
-        reason = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-        if first["type"] == "missing":
-            raise SettingsError(f"{origin}: {name} is not set", about, "Set it") from error
-        raise SettingsError(
-            f"{origin}: {name} is {_lookup(content, location)!r}",
-            reason,
-            f"{name}: {about}" if about else "",
-        ) from error
 
 
 def parse_assignment(text: str) -> tuple[str, str, Any]:
@@ -232,7 +187,7 @@ def _update(table: Any, part: type[BaseModel], content: Mapping[str, Any]) -> No
             _add(table, key, value, field)
         elif isinstance(value, Mapping):
             _drop_unknown(table[key], set(value))
-            _update(table[key], _model_of(field), value)
+            _update(table[key], section_model(field), value)
         elif _plain(table[key]) != value:
             table[key] = value
 
@@ -260,7 +215,7 @@ def _drop_unknown(table: Any, known: set[str]) -> None:
 
 def _add(table: Any, key: str, value: Any, field: FieldInfo) -> None:
     if isinstance(value, Mapping):
-        inner = _new_section(_model_of(field), value)
+        inner = _new_section(section_model(field), value)
         if field.description:
             table.add(tomlkit.nl())
             for line in textwrap.wrap(field.description, 92):
@@ -281,85 +236,3 @@ def _choices(field: FieldInfo) -> str:
         if get_origin(annotation) is Literal:
             options += [str(o) for o in get_args(annotation)]
     return f"One of: {', '.join(options)}." if len(options) > 1 else ""
-
-
-def _model_of(field: FieldInfo) -> type[BaseModel]:
-    annotation = field.annotation
-    if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-        raise TypeError(f"a section of settings must be a model, not {annotation}")
-    return annotation
-
-
-def _allows_none(field: FieldInfo) -> bool:
-    annotation = field.annotation
-    if get_origin(annotation) in (Union, types.UnionType):
-        return type(None) in get_args(annotation)
-    return annotation is type(None)
-
-
-def _section_values(part: type[BaseModel], entries: Any, origin: str, name: str) -> dict[str, Any]:
-    """Return a section's values with None for "", those of sections within it too."""
-    if not isinstance(entries, Mapping):
-        raise SettingsError(
-            f"{origin}: '{name}' is {entries!r}", f"a section: [{name}] and its settings"
-        )
-    _refuse_unknown(part, entries, origin, "setting ", f"{name}.")
-    values: dict[str, Any] = {}
-    for key, value in entries.items():
-        field = part.model_fields[key]
-        if _is_model(field):
-            values[key] = _section_values(_model_of(field), value, origin, f"{name}.{key}")
-        else:
-            values[key] = None if value == "" and _allows_none(field) else value
-    return values
-
-
-def _refuse_unknown(
-    model: type[BaseModel], content: Mapping[str, Any], origin: str, what: str, prefix: str = ""
-) -> None:
-    known = list(model.model_fields)
-    for name in content:
-        if name not in known:
-            close = difflib.get_close_matches(str(name), known, 1, 0.5)
-            inner = [
-                f"{key}.{match}"
-                for key, field in model.model_fields.items()
-                if prefix and _is_model(field)
-                for match in difflib.get_close_matches(
-                    str(name), list(_model_of(field).model_fields), 1, 0.8
-                )
-            ]
-            meant = " or ".join(f"'{prefix}{guess}'" for guess in inner or close)
-            raise SettingsError(
-                f"{origin}: there is no {what}'{prefix}{name}'",
-                f"one of {', '.join(known)}",
-                f"Did you mean {meant}?" if meant else "",
-            )
-
-
-def _is_model(field: FieldInfo) -> bool:
-    annotation = field.annotation
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
-
-
-def _setting_at(
-    model: type[BaseModel], location: Sequence[int | str]
-) -> tuple[list[str], FieldInfo | None]:
-    """Return the names of sections and setting in an error's location, and the setting's field."""
-    names: list[str] = []
-    part, field = model, None
-    for key in location:
-        if not isinstance(key, str) or key not in part.model_fields:
-            break
-        names.append(key)
-        field = part.model_fields[key]
-        if not _is_model(field):
-            break
-        part = _model_of(field)
-    return names, field
-
-
-def _lookup(content: Any, location: Sequence[int | str]) -> Any:
-    for key in location:
-        content = content[key] if isinstance(content, Mapping) and key in content else None
-    return content

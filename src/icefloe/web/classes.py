@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from icefloe.engine.reference import read_reference
+from icefloe.engine.reference_files import read_reference
 from icefloe.errors import IcefloeError, SettingsError
 from icefloe.formats.atomic import output_directory, write_text
 from icefloe.formats.star import read_star
