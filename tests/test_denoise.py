@@ -184,10 +184,10 @@ def test_a_cycle_ends_in_its_best_state():
 
 def test_a_cycle_may_validate_the_mean_of_its_networks():
     net = torch.nn.Linear(1, 1)
-    first, seen = float(net.weight), []
+    first, seen = net.weight.item(), []
 
     def check(mean, step, loss):
-        seen.append((float(net.weight), float(mean.weight)))
+        seen.append((net.weight.item(), mean.weight.item()))
         return DenoiserStep(step, loss, -step)
 
     train_cycle(
@@ -200,7 +200,7 @@ def test_a_cycle_may_validate_the_mean_of_its_networks():
     assert seen[0] == (first, first)
     last, mean = seen[-1]
     assert last < mean < first
-    assert float(net.weight) == mean  # what was validated is what is kept
+    assert net.weight.item() == mean  # what was validated is what is kept
 
 
 def test_tiles_leave_no_seam():
