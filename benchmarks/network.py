@@ -213,15 +213,17 @@ def speed() -> None:
 
     rng = np.random.default_rng(0)
     image = rng.normal(0, 1, (4096, 4096)).astype(np.float32)
-    load_model()
+    general = load_model()
+    trained = PickerModel(general.card.model_copy(update={"views": 4}), general.tensors)
     best: dict[str, Any] = {}
-    for diameter in (80.0, 150.0, 300.0):
-        took = []
-        for _ in range(4):
-            wall, cpu = time.perf_counter(), time.process_time()
-            pick_network(image, pixel_size=1.0, diameter=diameter)
-            took.append((time.perf_counter() - wall, time.process_time() - cpu))
-        best[f"{diameter:.0f} A"] = min(took)
+    for label, model in (("general", general), ("trained, up to four turns", trained)):
+        for diameter in (80.0, 150.0, 300.0):
+            took = []
+            for _ in range(4):
+                wall, cpu = time.perf_counter(), time.process_time()
+                pick_network(image, pixel_size=1.0, diameter=diameter, model=model)
+                took.append((time.perf_counter() - wall, time.process_time() - cpu))
+            best[f"{label}, {diameter:.0f} A"] = min(took)
     for label, (wall, cpu) in best.items():
         print(f"{label}: {wall:.2f} s, {cpu:.2f} CPU s")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

@@ -182,6 +182,27 @@ def test_a_cycle_ends_in_its_best_state():
     assert net.weight == seen[1]["weight"] != seen[2]["weight"]
 
 
+def test_a_cycle_may_validate_the_mean_of_its_networks():
+    net = torch.nn.Linear(1, 1)
+    first, seen = net.weight.item(), []
+
+    def check(mean, step, loss):
+        seen.append((net.weight.item(), mean.weight.item()))
+        return DenoiserStep(step, loss, -step)
+
+    train_cycle(
+        net,
+        Cycle(steps=3, learning_rate=0.1, check_every=1, average=100),
+        lambda step: net(torch.ones(1, 1)).sum(),
+        check,
+        lambda new, old: new.check_loss < old.check_loss,
+    )
+    assert seen[0] == (first, first)
+    last, mean = seen[-1]
+    assert last < mean < first
+    assert net.weight.item() == mean  # what was validated is what is kept
+
+
 def test_tiles_leave_no_seam():
     model = untrained()
     pixels = np.random.default_rng(3).standard_normal((64, 640), dtype=np.float32)

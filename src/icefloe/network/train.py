@@ -32,6 +32,8 @@ _AVERAGED = 100
 # Share of the first network's weights in the result (Wortsman et al. 2022, arXiv:2109.01903): what
 # all particles have in common is not lost over those of a few micrographs.
 _FIRST = 0.15
+# Average precision that turns of the image must add to be worth their time.
+_WORTH = 0.005
 # Fewest validation marks that may decide when to stop and what scores are worth.
 _FEWEST_CHECKED = 15
 
@@ -196,13 +198,15 @@ def _run(
         lambda new, old: new.average_precision > old.average_precision,
         progress,
     )
+    views, strips = start.card.views, look(net, parts, place, start.card.views)
     if best == 0:
         flags += ("training did not improve on the first network; that one was kept",)
     else:
         approach(net, placed(PickerNet(start.card.widths), start.tensors, place), _FIRST)
-    seen = {views: look(net, parts, place, views) for views in (1, VIEWS)}
-    views = max(seen, key=lambda v: seen[v].score().average_precision)
-    strips = seen[views]
+        seen = {v: look(net, parts, place, v) for v in (1, VIEWS)}
+        once, often = (seen[v].score().average_precision for v in (1, VIEWS))
+        views = VIEWS if often > once + _WORTH else 1
+        strips = seen[views]
     heights, right = strips.judged()
     calibration = start.card.calibration
     checked = sum(len(marks) for _, _, marks in strips.sets)
