@@ -60,7 +60,7 @@ export class Limits extends Component {
   render({ store, detail, peaks, power, limits, inForce, kept, show, onShow, change }, { asked, error, busy }) {
     const session = this.sessionCount();
     const moved = ["score", "weak", "strong"].some((key) => limits[key] !== inForce[key]);
-    const slide = (key, text, [low, high], value, title) => html`<label title=${title}>${text} <input type="range" min=${low} max=${high} step=${(high - low) / 400 || 1} value=${value} onInput=${(e) => this.change({ [key]: Number(e.target.value) })} /> ${limits[key] === null ? "as found" : ""} ${number(value)}</label>`;
+    const slide = (key, text, [low, high], value, title) => html`<label title=${title}>${text} <input type="range" min=${low} max=${high} step=${(high - low) / 400 || 1} value=${value} onInput=${(e) => this.change({ [key]: Number(e.target.value) })} /> ${limits[key] === null ? (key === "score" ? `${number(value)}, as found` : "no limit") : number(value)}</label>`;
     const looser = detail.candidates !== null;
     return html`<div class="limits"><label class="radio"><input type="checkbox" checked=${show} onChange=${onShow} /> picks</label>
         ${slide("score", "Score at least", this.scores, limits.score ?? peaks.threshold ?? this.scores[0], "How well a place fits what was looked for; higher is surer")}
