@@ -14,17 +14,24 @@ from icefloe.errors import FitError
 from icefloe.network._torch import require_torch, threads_for_torch
 from icefloe.network.calibration import platt
 from icefloe.network.checks import check_positives
-from icefloe.network.field import NetworkField, network_field
+from icefloe.network.field import network_field
 from icefloe.network.model import ModelCard, PickerModel
-from icefloe.network.pick import field_peaks
+from icefloe.network.partial import MISSING, PARTIAL, find_unmarked
 from icefloe.network.settings import SAMPLES, TrainSettings
+from icefloe.network.validation import (
+    RIGHT,
+    Part,
+    check,
+    checked_marks,
+    strip,
+    validation_picks,
+    validation_sets,
+)
 from icefloe.network.weights import load_model
-from icefloe.scoring import match_picks, pool_picks
+from icefloe.scoring import pool_picks
 
 __all__ = ["TrainStep", "Training", "train_network"]
 
-# A pick is right within this many diameters of a mark.
-_RIGHT = 0.3
 # A crop is varied by up to this much; see `samples.Variation`.
 _NOISE, _CONTRAST, _BLUR = 0.3, 0.15, 0.8
 # Weight of staying with the first network's opinion on junk, of which picks say nothing.
@@ -81,20 +88,6 @@ class Training:
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A micrograph with its marks and the strip that is kept for validation."""
-
-    field: NetworkField
-    yx: FloatArray  # of the marks, pixels of the field
-    checked: BoolArray  # (ny, nx)
-
-    def in_strip(self, yx: FloatArray) -> BoolArray:
-        limit = np.asarray(self.checked.shape) - 1
-        index = np.clip(np.rint(yx).astype(np.intp), 0, limit)
-        return np.asarray(self.checked[index[:, 0], index[:, 1]])
-
-
 def train_network(
     images: Sequence[FloatArray],
     positives: Sequence[tuple[FloatArray, FloatArray]],
@@ -148,26 +141,19 @@ def train_network(
         field = network_field(
             image, pixel_size=pixel_size, diameter=diameter, bright=settings.contrast == "bright"
         )
-        checked = _strip(field.pixels.shape[1:], index + settings.seed, settings.validation)
-        parts.append(_Part(field, field.inwards(yx), checked))
+        checked = strip(field.pixels.shape[1:], index + settings.seed, settings.validation)
+        parts.append(Part(field.pixels, field.inwards(yx), checked))
         flags += tuple(f"micrograph {index + 1}: {flag}" for flag in field.flags)
     with threads_for_torch():
+        if settings.missing is None:
+            found = find_unmarked(parts, start, device)
+            settings = settings.model_copy(update={"missing": found.missing})
+            flags += found.flags
         return _run(parts, start, settings, device, name, diameter, progress, flags)
 
 
-def _strip(shape: tuple[int, ...], index: int, share: float) -> BoolArray:
-    """Return the strip for validation: inside, where picks are complete, at four places in turn."""
-    ny, nx = shape
-    checked: BoolArray = np.zeros((ny, nx), dtype=np.bool_)
-    across = checked.T if index % 2 else checked
-    start = min((0.2, 0.55)[index // 2 % 2], 1 - share)
-    n = across.shape[1]
-    across[:, round(start * n) : round((start + share) * n)] = True
-    return checked
-
-
 def _run(
-    parts: list[_Part],
+    parts: list[Part],
     start: PickerModel,
     settings: TrainSettings,
     device: str,
@@ -193,7 +179,7 @@ def _run(
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=0.15
     )
-    history = [TrainStep(0, float("nan"), *_check(net, parts, place))]
+    history = [TrainStep(0, float("nan"), *check(net, parts, place))]
     states = {0: _copied(net)}
     best, losses = 0, []
     for step in range(1, settings.steps + 1):
@@ -208,7 +194,7 @@ def _run(
             raise FitError(f"Training ran away in batch {step}", hint="Use a smaller learning rate")
         if step % settings.check_every and step != settings.steps:
             continue
-        history.append(TrainStep(step, float(np.mean(losses)), *_check(net, parts, place)))
+        history.append(TrainStep(step, float(np.mean(losses)), *check(net, parts, place)))
         losses = []
         if progress:
             progress(history[-1])
@@ -219,17 +205,24 @@ def _run(
         elif now - best >= settings.patience and step < 0.8 * settings.steps:
             break
     if best == 0:
-        flags += ("training did not improve on the first network; that one was kept",)
+        flags += (
+            f"training did not improve on {start.card.name}, which was kept: these weights pick as "
+            f"it does. {checked_marks(parts)} marks in the validation strips judge; more marks, or "
+            "all of some micrographs, may help",
+        )
     net.load_state_dict(states[best])
-    heights, right = _validation_picks(net, parts, place)
+    heights, right = validation_picks(net, parts, place)
     calibration = start.card.calibration
-    checked = sum(int(p.in_strip(p.yx).sum()) for p in parts)
-    if checked >= _FEWEST_CHECKED:
+    checked = checked_marks(parts)
+    if (settings.missing or 0) >= PARTIAL:
+        # Scores would become the probability that a particle was marked.
+        flags += ("marks of a part of the particles: scores are calibrated on simulated truth",)
+    elif checked >= _FEWEST_CHECKED:
         calibration = platt(calibration, heights, right)
     else:
         flags += (f"only {checked} validation picks: scores are calibrated on simulated truth",)
     scores = calibration(heights)
-    score = pool_picks(_validation_sets(net, parts, place), _RIGHT * SAMPLES)
+    score = pool_picks(validation_sets(net, parts, place), RIGHT * SAMPLES)
     card = ModelCard(
         icefloe=__version__,
         name=name,
@@ -255,12 +248,12 @@ def _copied(net: Any) -> dict[str, Any]:
     return {k: v.detach().clone() for k, v in net.state_dict().items()}
 
 
-def _samples(part: _Part, start: PickerModel, place: str) -> list[Any]:
+def _samples(part: Part, start: PickerModel, place: str) -> list[Any]:
     """Return what lies on both sides of the strip, with the first network's view of junk."""
     from icefloe.network.maps import answer_maps
     from icefloe.network.samples import HEAT_SIGMA, Sample, heat_map
 
-    _, junk, _ = answer_maps(start, part.field.pixels, place)
+    _, junk, _ = answer_maps(start, part.pixels, place)
     ny, nx = int(part.checked.shape[0]), int(part.checked.shape[1])
     heat = heat_map((ny, nx), part.yx, HEAT_SIGMA * SAMPLES)
     spots = np.rint(255 * junk).astype(np.uint8)
@@ -273,7 +266,7 @@ def _samples(part: _Part, start: PickerModel, place: str) -> list[Any]:
         first, last = np.flatnonzero(rows)[[0, -1]]
         cuts = [(slice(0, first), everything), (slice(last + 1, ny), everything)]
     return [
-        Sample(part.field.pixels[:, cut[0], cut[1]], heat[cut], spots[cut])
+        Sample(part.pixels[:, cut[0], cut[1]], heat[cut], spots[cut])
         for cut in cuts
         if min(heat[cut].shape) >= SAMPLES
     ]
@@ -300,7 +293,8 @@ def _step(
     with torch.autocast(images.device.type, torch.bfloat16, enabled=fast_bfloat16(place)):
         logits = net(images)
     logits = logits.float()
-    loss = objective_value(settings.objective, centre_odds(logits), heat, settings.missing, chance)
+    missing = MISSING if settings.missing is None else settings.missing
+    loss = objective_value(settings.objective, centre_odds(logits), heat, missing, chance)
     odds = logits[:, 2] - torch.logsumexp(logits[:, :2], dim=1)
     return loss + _JUNK * functional.binary_cross_entropy_with_logits(odds, junk * (1 - heat))
 
@@ -313,52 +307,3 @@ def fast_bfloat16(place: str) -> bool:
         return True
     known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     return bool(known is not None and known())
-
-
-def _validation_sets(
-    net: Any, parts: list[_Part], place: str
-) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
-    import torch
-
-    from icefloe.network.maps import class_maps
-
-    found = []
-    for part in parts:
-        with torch.inference_mode():
-            centres, _ = class_maps(net, part.field.pixels, place)
-        yx, heights = field_peaks(centres)
-        inside = part.in_strip(yx)
-        found.append((yx[inside], heights[inside], part.yx[part.in_strip(part.yx)]))
-    return found
-
-
-def _validation_picks(net: Any, parts: list[_Part], place: str) -> tuple[FloatArray, BoolArray]:
-    """Return heights of the validation picks, and whether each was right."""
-    heights, right = [], []
-    for yx, values, truth in _validation_sets(net, parts, place):
-        heights.append(values)
-        right.append(match_picks(yx, values, truth, _RIGHT * SAMPLES) >= 0)
-    return np.concatenate(heights), np.concatenate(right)
-
-
-def _check(net: Any, parts: list[_Part], place: str) -> tuple[float, float]:
-    """Return cross-entropy and average precision on the validation strips."""
-    import torch
-
-    from icefloe.network.maps import class_maps
-    from icefloe.network.samples import HEAT_SIGMA, heat_map
-
-    loss, count, sets = 0.0, 0, []
-    for part in parts:
-        with torch.inference_mode():
-            centres, _ = class_maps(net, part.field.pixels, place)
-        shape = (int(part.checked.shape[0]), int(part.checked.shape[1]))
-        heat = heat_map(shape, part.yx, HEAT_SIGMA * SAMPLES)[part.checked] / 255
-        p = np.clip(centres[part.checked].astype(np.float64), 1e-6, 1 - 1e-6)
-        loss -= float(np.sum(heat * np.log(p) + (1 - heat) * np.log(1 - p)))
-        count += p.size
-        yx, heights = field_peaks(centres)
-        inside = part.in_strip(yx)
-        sets.append((yx[inside], heights[inside], part.yx[part.in_strip(part.yx)]))
-    score = pool_picks(sets, _RIGHT * SAMPLES)
-    return loss / max(1, count), score.average_precision

@@ -41,7 +41,7 @@ function isError(name, numbers) {
 function Uses({ diameter }) {
   const d = diameter ? Math.round(diameter) : "DIAMETER";
   return html`<details class="panel"><summary>What picks by hand are good for</summary>
-    <p>All are listed in <code>picks/by_hand.star</code>. In the session's directory, with some hundred picks in three or more micrographs, teach the neural picker your particle:</p>
+    <p>All are listed in <code>picks/by_hand.star</code>. In the session's directory, teach the neural picker your particle. Best are all particles of three micrographs; twenty in each may do, too, and what it gained is said. Micrographs without picks are left out:</p>
     <p><code>icefloe train micrographs/*.mrc --picks picks/by_hand.star --diameter ${d} --out mine.safetensors</code></p>
     <p>Or make templates of them; after the export for RELION:</p>
     <p><code>icefloe extract relion/micrographs_ctf.star --picks picks/by_hand.star --diameter ${d} --out by_hand</code></p>
