@@ -215,7 +215,7 @@ def slide(browser: Browser, label: str, value: float) -> float:
 
 def test_limits_of_picks_count_here_and_in_the_session(opened: Browser, project: Project) -> None:
     opened.run("icefloe.open('movie_0002')")
-    text = "(document.querySelector('.micrograph output')?.innerText ?? '')"
+    text = "(document.querySelector('.micrograph output.kept')?.innerText ?? '')"
     records = [r for r in load_records(project) if r.numbers.get("pick", {}).get("n_picks")]
     peaks = {r.name: read_candidates(r.file("pick", "candidates")) for r in records}
     total = sum(r.numbers["pick"]["n_picks"] for r in records)
