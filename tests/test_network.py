@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -39,9 +40,11 @@ from icefloe.network.architecture import PickerNet, receptive_radius  # noqa: E4
 from icefloe.network.checks import marked_edge  # noqa: E402
 from icefloe.network.maps import mean_maps  # noqa: E402
 from icefloe.network.objective import centre_odds, objective_value  # noqa: E402
+from icefloe.network.partial import find_unmarked  # noqa: E402
 from icefloe.network.samples import Sample, Variation, crops, heat_map  # noqa: E402
 from icefloe.network.synthetic.scenes import random_scene  # noqa: E402
 from icefloe.network.synthetic.shapes import SHAPES, random_shape  # noqa: E402
+from icefloe.network.validation import Part, strip  # noqa: E402
 
 # A set of seeds that the recipe does not use.
 UNSEEN = 77
@@ -572,3 +575,57 @@ def test_without_torch_there_is_one_clear_error(monkeypatch):
     ):
         with pytest.raises(DeviceError, match=r"pip install 'icefloe\[torch\]'"):
             call()
+
+
+# Marks of a part of the particles
+
+
+def _parts(share: float, n: int = 3) -> list[Part]:
+    """Micrographs of dots, each with so large a share of its centres marked."""
+    parts = []
+    for seed in range(n):
+        image, places = dots(seed=seed)
+        field = network_field(image, pixel_size=1.0, diameter=48.0)
+        marked = places[: round(share * len(places))]
+        checked = strip(field.pixels.shape[1:], seed, 0.3)
+        parts.append(Part(field, field.inwards(marked), checked))
+    return parts
+
+
+def test_marks_of_a_part_of_the_particles_are_noticed():
+    start = load_model()
+    found = find_unmarked(_parts(0.25), start)
+    assert found.missing == pytest.approx(0.75, abs=0.05)
+    assert "beside the 30 marked" in found.flags[0]
+    assert "--missing 0.1 if all are marked" in found.flags[0]
+    complete = find_unmarked(_parts(1.0), start)
+    assert (complete.missing, complete.flags) == (0.1, ())
+
+
+def test_a_network_that_does_not_know_the_particle_says_nothing_of_marks():
+    """Marks where the general model sees nothing, beside what it takes for particles."""
+    parts = [
+        replace(part, yx=np.random.default_rng(i).uniform(0, 1, (10, 2)) * (200, 60))
+        for i, part in enumerate(_parts(1.0))
+    ]
+    found = find_unmarked(parts, load_model())
+    assert (found.missing, found.flags) == (0.1, ())
+
+
+def test_a_few_marks_give_a_network_that_picks_or_keeps_the_first():
+    """30 marks of 120 particles: said, and the result finds the particles that were not marked."""
+    images, marks = [], []
+    for seed in range(3):
+        image, places = dots(seed=seed, noise=1.2)
+        images.append(image)
+        marks.append((places[:10, 0], places[:10, 1]))
+    settings = TrainSettings(steps=4, check_every=2, batch=2, crop=64)
+    done = train_network(images, marks, pixel_size=1.0, diameter=48.0, settings=settings)
+    assert any("taken for a part of the particles (7" in flag for flag in done.flags)
+    assert (done.best == 0) == any("which was kept" in flag for flag in done.flags)
+    image, places = dots(seed=9, noise=1.2)
+    picks = pick_network(image, pixel_size=1.0, diameter=48.0, model=done.model)
+    hit = match_picks(np.stack([picks.y, picks.x], 1), picks.score, places, 14) >= 0
+    assert hit.sum() > 0.9 * len(places)
+    # Scores stay probabilities of a particle, not of a mark.
+    assert done.model.card.calibration == load_model().card.calibration

@@ -82,6 +82,11 @@ def test_chosen_picks_are_those_of_a_run_with_the_limits(
     assert after["movie_1"]["numbers"]["n_picks"] == place + 1 == len(scores(session, "movie_1"))
     assert done.picks == sum(a["numbers"]["n_picks"] for a in after.values())
     assert after["movie_1"]["numbers"]["threshold"] == limits.score
+    # Exports follow at once; particles of other picks are left out until they are cut out again.
+    assert icefloe("export", "relion", "--project", session) == 0
+    listed = read_star(session / "relion" / "picks.star")["coordinate_files"]
+    assert len(listed) == 2
+    assert not (session / "relion" / "particles.star").exists()
     # The whole session is in order, and a run only cuts the particles out again.
     assert icefloe("verify", "--project", session) == 0
     stars = {name: (session / "picks" / f"{name}_picks.star").read_bytes() for name in before}

@@ -215,7 +215,7 @@ def slide(browser: Browser, label: str, value: float) -> float:
 
 def test_limits_of_picks_count_here_and_in_the_session(opened: Browser, project: Project) -> None:
     opened.run("icefloe.open('movie_0002')")
-    text = "(document.querySelector('.micrograph output')?.innerText ?? '')"
+    text = "(document.querySelector('.micrograph output.kept')?.innerText ?? '')"
     records = [r for r in load_records(project) if r.numbers.get("pick", {}).get("n_picks")]
     peaks = {r.name: read_candidates(r.file("pick", "candidates")) for r in records}
     total = sum(r.numbers["pick"]["n_picks"] for r in records)
@@ -232,7 +232,7 @@ def test_limits_of_picks_count_here_and_in_the_session(opened: Browser, project:
         kept = sum(int((p.columns["score"] >= limit).sum()) for p in peaks.values())
         assert abs(int(said[1]) - kept) < 0.03 * kept
         assert int(said[2]) == total
-    most = slide(opened, "to", 1.2)
+    most = slide(opened, "Power to", 1.2)
     here = int(((own.columns["score"] >= limit) & (own.columns["power"] <= most)).sum())
     opened.wait(f"{text}.startsWith('{here} picks here')")
     # They stay for the next exposure until they are given up; first it is said what they do.
@@ -374,3 +374,84 @@ def test_the_page_in_a_browser(
     numbers = fake_session.ctf_numbers(np.random.default_rng(5), 54321.0)
     fake_session._write(project, "movie_0003", "ctf", numbers=numbers)
     browser.wait("Math.abs(icefloe.table.columns.get('ctf.defocus').values[2] - 54321) < 1")
+
+
+def test_answers_that_come_late_and_picks_that_are_not_saved(
+    opened: Browser, addresses: tuple[str, str], project: Project
+) -> None:
+    """What is shown is what was asked for last, and no pick by hand is lost on the way."""
+    browser = opened
+    ready(browser, addresses[0])
+    before = len(read_journal(project)[0])
+    # Keys decide where exposures are looked at only; a name that is not there is said.
+    browser.run("icefloe.step(1), icefloe.show('settings')")
+    for key in "ra":
+        browser.key(key)
+    browser.run("history.back()")
+    browser.wait("icefloe.view === 'session'")
+    browser.run("icefloe.visit('?exposure=nothing')")
+    browser.wait("document.querySelector('.message').innerText.includes('no exposure nothing')")
+    # The answer about the first exposure comes after that about the second.
+    browser.run("""
+      window.real = window.fetch;
+      window.fetch = async (address, ...rest) => {
+        const found = await window.real(address, ...rest);
+        const late = String(address).includes("exposure?name=movie_0001");
+        if (late) await new Promise((r) => setTimeout(r, 600));
+        return found;
+      }, 0""")
+    browser.run("icefloe.open('movie_0001')")
+    time.sleep(0.1)
+    browser.run("icefloe.step(1)")
+    title = "document.querySelector('h2[tabindex]').innerText"
+    shown = "document.querySelector('.micrograph canvas')?.getAttribute('aria-label')"
+    browser.wait(f"{shown}?.startsWith('Micrograph movie_0002')")
+    time.sleep(0.9)
+    assert browser.run(f"[{title}, {shown}]")[1].startswith("Micrograph movie_0002")
+    browser.run("history.back()")
+    browser.wait("icefloe.view === 'session'")
+    # A pick that the server does not take is kept, shown again, and sent again.
+    browser.run("""
+      window.lost = 0;
+      window.fetch = (address, ...rest) => {
+        const lost = String(address).includes("/api/picks") && window.lost++ < 1;
+        if (lost) return Promise.reject(new Error("lost"));
+        return window.real(address, ...rest);
+      }, 0""")
+    browser.run("icefloe.open('movie_0009')")
+    browser.wait(f"{shown}?.startsWith('Micrograph movie_0009')")
+    radio = "[...document.querySelectorAll('input[name=tool]')]"
+    browser.run(f"{radio}.find((e) => e.parentElement.innerText.trim() === 'add').click()")
+    box = "document.querySelector('.micrograph canvas').getBoundingClientRect()"
+    x, y = (
+        browser.run(f"{box}.{a} + {box}.{b} / 2") for a, b in (("left", "width"), ("top", "height"))
+    )
+    browser.drag(x, y, x, y)
+    output = "[...document.querySelectorAll('fieldset output')].at(-1)?.innerText"
+    browser.wait(f"{output}?.startsWith('1 by hand, not saved (lost)')")
+    browser.run("icefloe.step(-1)")
+    browser.wait(f"{shown}?.startsWith('Micrograph movie_0008')")
+    browser.run("icefloe.step(1)")
+    browser.wait(f"{output}?.startsWith('1 by hand')")
+    browser.wait(f"{output} === '1 by hand'", 10)
+    assert len(read_coordinates(project.picks / "by_hand" / "movie_0009.star").x) == 1
+    # Two decisions at once: taking back leads to the first of them.
+    assert len(read_journal(project)[0]) == before
+    browser.run(
+        "icefloe.decide('reject').then(() => icefloe.decide('accept')).then(() => icefloe.undo())"
+    )
+    decisions = [d.decision for d in read_journal(project)[0][before:]]
+    assert decisions == ["reject", "accept", "reject"]
+    browser.run("icefloe.undo()")
+    assert read_journal(project)[0][-1].decision == "undo"
+    # The wheel keeps in place what lies under the pointer.
+    browser.run(f"{radio}.find((e) => e.parentElement.innerText.trim() === 'look').click()")
+    x, y = (
+        browser.run(f"{box}.{a} + 0.25 * {box}.{b}")
+        for a, b in (("left", "width"), ("top", "height"))
+    )
+    for _ in range(3):
+        browser.call("Input.dispatchMouseEvent", type="mouseWheel", x=x, y=y, deltaX=0, deltaY=-100)
+        time.sleep(0.2)
+    browser.wait("document.querySelector('[aria-label=Zoom]').innerText.includes('2.0×')")
+    browser.run("window.fetch = window.real, 0")

@@ -76,7 +76,7 @@ def loosen(browser: Browser, project: Path) -> None:
     star = project / "picks" / "movie_1_picks.star"
     before = len(read_coordinates(star).x)
     browser.run("icefloe.open('movie_1')")
-    output = "document.querySelector('.micrograph output')?.innerText ?? ''"
+    output = "document.querySelector('.micrograph output.kept')?.innerText ?? ''"
     browser.wait(f"({output}).startsWith('{before} picks here')")
     found = read_candidates(project / "exposures" / "movie_1" / "pick_candidates.npz")
     assert found is not None

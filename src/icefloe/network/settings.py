@@ -56,11 +56,12 @@ class TrainSettings(BaseModel):
         "that the network is sure about (truncated); as a mixture of empty and missed particles "
         "of known share (nnpu, ge-binomial).",
     )
-    missing: float = Field(
-        default=0.1,
+    missing: float | None = Field(
+        default=None,
         ge=0,
         lt=1,
-        description="Share of the particles that were not picked; for nnpu and ge-binomial.",
+        description="Share of the particles that were not picked; for nnpu and ge-binomial. Left "
+        "out: 0.1, or more where the first network finds more particles than were picked.",
     )
     steps: int = Field(default=300, ge=1, description="Batches to train on, at most.")
     batch: int = Field(default=8, ge=1, description="Crops a batch.")

@@ -15,6 +15,7 @@ from icefloe.network.calibration import platt
 from icefloe.network.checks import check_positives, marked_edge
 from icefloe.network.field import network_field
 from icefloe.network.model import ModelCard, PickerModel
+from icefloe.network.partial import MISSING, PARTIAL, find_unmarked
 from icefloe.network.settings import EDGE, SAMPLES, TrainSettings
 from icefloe.network.weights import load_model
 
@@ -155,6 +156,10 @@ def train_network(
     place = "cpu" if device == "torch-cpu" else device
     card = {"name": name, "diameter": diameter, "edge": round(edge, 3) if edge > EDGE else 0.0}
     with threads_for_torch():
+        if settings.missing is None:
+            found = find_unmarked(parts, start, place)
+            settings = settings.model_copy(update={"missing": found.missing})
+            flags += found.flags
         return _run(parts, start, settings, place, card, progress, flags)
 
 
@@ -198,9 +203,14 @@ def _run(
         lambda new, old: new.average_precision > old.average_precision,
         progress,
     )
+    checked = sum(int(part.in_strip(part.yx).sum()) for part in parts)
     views, strips = start.card.views, look(net, parts, place, start.card.views)
     if best == 0:
-        flags += ("training did not improve on the first network; that one was kept",)
+        flags += (
+            f"training did not improve on {start.card.name}, which was kept: these weights pick as "
+            f"it does. {checked} marks in the validation strips judge; more marks, or all of some "
+            "micrographs, may help",
+        )
     else:
         approach(net, placed(PickerNet(start.card.widths), start.tensors, place), _FIRST)
         seen = {v: look(net, parts, place, v) for v in (1, VIEWS)}
@@ -209,8 +219,10 @@ def _run(
         strips = seen[views]
     heights, right = strips.judged()
     calibration = start.card.calibration
-    checked = sum(len(marks) for _, _, marks in strips.sets)
-    if checked >= _FEWEST_CHECKED:
+    if (settings.missing or 0) >= PARTIAL:
+        # Scores would become the probability that a particle was marked.
+        flags += ("marks of a part of the particles: scores are calibrated on simulated truth",)
+    elif checked >= _FEWEST_CHECKED:
         calibration = platt(calibration, heights, right)
     else:
         flags += (f"only {checked} validation picks: scores are calibrated on simulated truth",)
@@ -280,6 +292,7 @@ def _loss(
     )
     logits = logits_of(net, images, place)
     heat, junk = heat.to(place), junk.to(place)
-    loss = objective_value(settings.objective, centre_odds(logits), heat, settings.missing, chance)
+    missing = MISSING if settings.missing is None else settings.missing
+    loss = objective_value(settings.objective, centre_odds(logits), heat, missing, chance)
     odds = logits[:, 2] - torch.logsumexp(logits[:, :2], dim=1)
     return loss + _JUNK * functional.binary_cross_entropy_with_logits(odds, junk * (1 - heat))

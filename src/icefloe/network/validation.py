@@ -16,10 +16,10 @@ from icefloe.network.samples import HEAT_SIGMA, heat_map
 from icefloe.network.settings import SAMPLES
 from icefloe.scoring import PickScore, match_picks, pool_picks
 
-__all__ = ["Part", "Strips", "look", "strip"]
+__all__ = ["RIGHT", "Part", "Strips", "look", "strip"]
 
 # A pick is right within this many diameters of a mark.
-_RIGHT = 0.3
+RIGHT = 0.3
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,11 @@ class Strips:
 
     def score(self) -> PickScore:
         """Return precision and recall of all picks together."""
-        return pool_picks(self.sets, _RIGHT * SAMPLES)
+        return pool_picks(self.sets, RIGHT * SAMPLES)
 
     def judged(self) -> tuple[FloatArray, BoolArray]:
         """Return the heights of all picks, and whether each is right."""
-        right = [match_picks(yx, h, marks, _RIGHT * SAMPLES) >= 0 for yx, h, marks in self.sets]
+        right = [match_picks(yx, h, marks, RIGHT * SAMPLES) >= 0 for yx, h, marks in self.sets]
         return np.concatenate([h for _, h, _ in self.sets]), np.concatenate(right)
 
 

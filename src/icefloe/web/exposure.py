@@ -96,7 +96,7 @@ def _rows(record: ExposureRecord) -> list[dict[str, Any]]:
         value = float(values_of([record], name)[0])
         rows.append(
             {"name": name, "label": text.label, "unit": text.unit, "about": text.about}
-            | {"value": value}
+            | {"value": value, "main": text.main}
         )
     return rows
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -117,9 +118,15 @@ def _add_rows(
                 "key": prefix + key,
                 "value": values[key],
                 "default": plain_json(default) if not isinstance(default, BaseModel) else None,
-                "about": field.description or "",
+                "about": _with_units(field.description or ""),
             }
         )
+
+
+def _with_units(text: str) -> str:
+    """Return a description with the sign of the angstrom, which settings files write as A."""
+    text = text.replace("e/A^2", "e/Å²").replace("A^2", "Å²")
+    return re.sub(r"(?<=, )A(?=[;,.:)]| \(|$)|(?<=\d )A\b", "Å", text)
 
 
 def change(project: Project, asked: SettingsIn) -> dict[str, Any]:

@@ -19,6 +19,15 @@ const FIGURES = {
 let serial = 0; // of what was asked for: pictures are fetched anew with each
 const PICTURES = [["frames", "A frame as counted (left) and the aligned sum (right); below, the middle enlarged"], ["spectrum", "Spectrum (measured and fitted)"]];
 
+const PARTS = { motion: "Motion", ctf: "CTF", look: "Micrograph", pick: "Picks", extract: "Particles", import: "File" };
+
+// Numbers by stage, those that say most first.
+function parts(numbers) {
+  const rows = numbers.filter((r) => !isError(r.name, numbers));
+  const stages = [...new Set([...Object.keys(PARTS), ...rows.map((r) => r.name.split(".")[0])])];
+  return stages.map((stage) => [PARTS[stage] || stage, rows.filter((r) => r.name.startsWith(`${stage}.`)).sort((a, b) => b.main - a.main)]).filter(([, list]) => list.length);
+}
+
 // The error of a number is shown behind it, not as one of its own.
 function errorOf(name, numbers) {
   const found = numbers.find((r) => r.name === `${name}_error`);
@@ -32,7 +41,7 @@ function isError(name, numbers) {
 function Uses({ diameter }) {
   const d = diameter ? Math.round(diameter) : "DIAMETER";
   return html`<details class="panel"><summary>What picks by hand are good for</summary>
-    <p>All are listed in <code>picks/by_hand.star</code>. In the session's directory, with some hundred picks in three or more micrographs, teach the neural picker your particle:</p>
+    <p>All are listed in <code>picks/by_hand.star</code>. In the session's directory, teach the neural picker your particle. Best are all particles of three micrographs; twenty in each may do, too, and what it gained is said. Micrographs without picks are left out:</p>
     <p><code>icefloe train micrographs/*.mrc --picks picks/by_hand.star --diameter ${d} --out mine.safetensors</code></p>
     <p>Or make templates of them; after the export for RELION:</p>
     <p><code>icefloe extract relion/micrographs_ctf.star --picks picks/by_hand.star --diameter ${d} --out by_hand</code></p>
@@ -95,7 +104,7 @@ export class Exposure extends Component {
           ${[...Object.entries(known.flags)].flatMap(([stage, flags]) => flags.map((f) => html`<p class="flag">${stage}: ${f}</p>`))}
           ${known.advice.map((text) => html`<p class="flag">${text}</p>`)}
           ${known.figures.map((f) => html`<figure key=${f}><figcaption>${FIGURES[f] || f}</figcaption><img class="light" src=${address("figure", { name, figure: f, v: stage })} alt=${FIGURES[f] || f} /></figure>`)}
-          <table class="numbers"><caption>All numbers</caption><tbody>${known.numbers.filter((r) => !isError(r.name, known.numbers)).map((r) => html`<tr key=${r.name}><th scope="row" title=${r.name}>${r.label}</th><td class="num">${number(r.value)}${errorOf(r.name, known.numbers)} ${r.unit}</td><td class="soft">${r.about}</td></tr>`)}</tbody></table>
+          <table class="numbers"><caption>All numbers</caption>${parts(known.numbers).map(([part, rows]) => html`<tbody key=${part}><tr><th class="part" scope="rowgroup" colspan="3">${part}</th></tr>${rows.map((r) => html`<tr key=${r.name}><th scope="row" title=${r.name}>${r.label}</th><td class="num">${number(r.value)}${errorOf(r.name, known.numbers)} ${r.unit}</td><td class="soft">${r.about}</td></tr>`)}</tbody>`)}</table>
           <p class="soft">${known.source}</p></div></div>`}</main>`;
   }
 }

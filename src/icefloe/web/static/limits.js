@@ -60,12 +60,12 @@ export class Limits extends Component {
   render({ store, detail, peaks, power, limits, inForce, kept, show, onShow, change }, { asked, error, busy }) {
     const session = this.sessionCount();
     const moved = ["score", "weak", "strong"].some((key) => limits[key] !== inForce[key]);
-    const slide = (key, text, [low, high], value, title) => html`<label title=${title}>${text} <input type="range" min=${low} max=${high} step=${(high - low) / 400 || 1} value=${value} onInput=${(e) => this.change({ [key]: Number(e.target.value) })} /> ${limits[key] === null ? "as found" : ""} ${number(value)}</label>`;
+    const slide = (key, text, [low, high], value, title) => html`<label title=${title}>${text} <input type="range" min=${low} max=${high} step=${(high - low) / 400 || 1} value=${value} onInput=${(e) => this.change({ [key]: Number(e.target.value) })} /> ${limits[key] === null ? (key === "score" ? `${number(value)}, as found` : "no limit") : number(value)}</label>`;
     const looser = detail.candidates !== null;
     return html`<div class="limits"><label class="radio"><input type="checkbox" checked=${show} onChange=${onShow} /> picks</label>
         ${slide("score", "Score at least", this.scores, limits.score ?? peaks.threshold ?? this.scores[0], "How well a place fits what was looked for; higher is surer")}
-        ${power && html`${slide("weak", "Power from", this.powers, limits.weak ?? this.powers[0], "Mean square about a pick over that of the median pick; high for dirt")} ${slide("strong", "to", this.powers, limits.strong ?? this.powers[1], "Mean square about a pick over that of the median pick; high for dirt")}`}</div>
-      <div class="limits"><output><b>${kept}</b> picks here${moved ? ` (${detail.picks.x.length} now)` : ""}${session ? html`, about <b>${session.kept}</b> in the session (${session.total} now${session.part ? `; from ${session.part} exposures` : ""})` : ""}</output>
+        ${power && html`${slide("weak", "Power from", this.powers, limits.weak ?? this.powers[0], "Mean square about a pick over that of the median pick; high for dirt")} ${slide("strong", "Power to", this.powers, limits.strong ?? this.powers[1], "Mean square about a pick over that of the median pick; high for dirt")}`}</div>
+      <div class="limits"><output class="kept"><b>${kept}</b> picks here${moved ? ` (${detail.picks.x.length} now)` : ""}${session ? html`, about <b>${session.kept}</b> in the session (${session.total} now${session.part ? `; from ${session.part} exposures` : ""})` : ""}</output>
         ${moved && html`<button onClick=${() => { this.setState({ asked: null, error: "" }); change(null); }}>Back to what is</button>`}
         ${!store.guest && moved && html`<button class="main" disabled=${busy} onClick=${() => this.send(false)}>Choose the session's picks so</button>`}</div>
       ${error && html`<p class="alarm" role="alert">${error}</p>`}

@@ -124,7 +124,7 @@ export class Micrograph extends Component {
     const ratio = window.devicePixelRatio || 1;
     const [ny, nx] = detail.shape || [1, 1];
     const width = Math.round(canvas.clientWidth * ratio);
-    const height = Math.round(Math.min(width * ny / nx, Math.max(360, 0.68 * window.innerHeight) * ratio));
+    const height = Math.round(Math.min(width * ny / nx, Math.max(340, 0.6 * window.innerHeight) * ratio));
     if (canvas.width !== width || canvas.height !== height) { canvas.width = width; canvas.height = height; }
     const ctx = canvas.getContext("2d");
     const { scale, left, top } = this.frame();
@@ -252,15 +252,15 @@ export class Micrograph extends Component {
         ${detail.zoom && html`<label>Low-pass <input type="range" min="0" max="60" value=${s.low} onInput=${(e) => { this.look({ low: Number(e.target.value) }); this.refine(); }} /> ${s.low ? `${s.low} Å` : "none"}</label>`}
         <span role="group" aria-label="Zoom"><button aria-label="Zoom out" onClick=${() => this.zoom(1 / 1.5)}>−</button> ${s.zoom.toFixed(1)}× <button aria-label="Zoom in" onClick=${() => this.zoom(1.5)}>+</button></span>
         ${this.cover && html`<label class="radio"><input type="checkbox" checked=${s.mask} onChange=${() => this.look({ mask: !s.mask })} /> junk mask (red: nothing is picked there)</label>`}</div>
-      ${this.peaks.x.length > 0 && html`<${Limits} store=${store} detail=${detail} peaks=${this.peaks} power=${this.power} limits=${s.limits} inForce=${this.inForce} kept=${kept} session=${s.session}
-        show=${s.show} onShow=${() => this.look({ show: !s.show })} change=${(limits) => this.limit(limits)} chosen=${chosen} />`}
       ${!store.guest && detail.shape && html`<fieldset class="limits"><legend>Picking by hand</legend>
         ${tool("look", "look")} ${tool("add", "add")} ${tool("remove", "remove")} ${tool("erase", "erase")}
         ${s.tool === "erase" && slide("eraser", "radius", 20, 600, " Å")}
         <button disabled=${!s.history.length} onClick=${() => this.undo()}>Undo</button>
         ${kept > 0 && html`<button disabled=${s.x.length > 0} title="Copies the blue circles, to add and remove some" onClick=${() => this.begin()}>Begin with the picks shown</button>`}
         <button disabled=${!s.x.length} onClick=${() => this.edit([], [])}>Remove all</button>
-        <output>${s.x.length} by hand${state && `, ${state}`}</output></fieldset>`}</div>`;
+        <output>${s.x.length} by hand${state && `, ${state}`}</output></fieldset>`}
+      ${this.peaks.x.length > 0 && html`<${Limits} store=${store} detail=${detail} peaks=${this.peaks} power=${this.power} limits=${s.limits} inForce=${this.inForce} kept=${kept} session=${s.session}
+        show=${s.show} onShow=${() => this.look({ show: !s.show })} change=${(limits) => this.limit(limits)} chosen=${chosen} />`}</div>`;
   }
 }
 

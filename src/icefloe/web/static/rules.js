@@ -57,7 +57,7 @@ export class Rules extends Component {
     const edit = (i, part) => this.change(rules.map((rule, j) => (i === j ? { ...rule, ...part } : rule)));
     return html`<section class="panel" aria-label="Rules"><h2>Rules ${!saved && html`<span class="draft">not saved</span>`}</h2>
       <p class="about">An exposure must fulfil all of them to be kept. Decisions by hand win over rules and are kept apart.</p>
-      <table><thead><tr><th>Keep</th><th>Reason</th><th title="exposures that the rule rejects">takes</th><th title="that no other rule rejects">only it</th><th title="of which it can say nothing">unknown</th><th></th></tr></thead>
+      <table><thead><tr><th>Keep</th><th>Reason</th><th class="num" title="exposures that the rule rejects">takes</th><th class="num" title="that no other rule rejects">only it</th><th class="num" title="of which it can say nothing">unknown</th><th></th></tr></thead>
       <tbody>${rules.map((rule, i) => html`<tr key=${i}>
         <td><input class="rule" aria-label="Rule ${i + 1}" disabled=${guest} value=${rule.keep} onChange=${(e) => edit(i, { keep: e.target.value })} /></td>
         <td><input aria-label="Reason of rule ${i + 1}" disabled=${guest} value=${rule.reason} onChange=${(e) => edit(i, { reason: e.target.value })} /></td>

@@ -102,7 +102,7 @@ export class Card extends Component {
   render({ store, column }) {
     const brush = store.selection.brushes.get(column.name);
     const title = column.unit ? `${column.label} (${column.unit})` : column.label;
-    const limit = (key, text) => html`<label>${text} <input type="number" step="any" value=${brush && Number.isFinite(brush[key]) ? Number(brush[key].toPrecision(6)) : ""}
+    const limit = (key, text) => html`<label>${text} <input type="number" step="any" value=${brush && Number.isFinite(brush[key]) ? Number(brush[key].toPrecision(5)) : ""}
       onChange=${(event) => {
         const value = event.target.value === "" ? null : Number(event.target.value);
         const old = brush || { lo: -Infinity, hi: Infinity };
