@@ -54,10 +54,9 @@ _UNLIKE = 0.7
 # Crystals and carbon have a size of their own, A: around particles larger than that they are looked
 # for at this scale, at which they stand out more.
 SCALE = 120.0
-# Distance of the two levels of carbon and ice, in the robust scatter about them. In 96 micrographs
-# with carbon on 20 to 50 % of the area it was above 6.6 (above 11 in all but one, with much other
-# dirt), in ice alone, 54 times real and 36 times not, up to 5.5.
-_TWO = 6.0
+# Distance of the two levels of carbon and ice, in the robust scatter about them. In 36 micrographs
+# with carbon on 20 to 50 % of the area it was above 12, in ice alone, real or not, up to 5.1.
+_TWO = 8.0
 # Darkest and brightest part of the area in which the two are not looked for: crystals, rims.
 _TAILS = 0.1
 # Part of the area that the rarer of the two has, at least.
