@@ -2,6 +2,7 @@
 
     python benchmarks/classes.py real [--data DIR] [--work DIR] [--relion-iterations 25]
     python benchmarks/classes.py simulated [--data DIR] [--particles 3000] [--snr 0.05]
+        [--relion-iterations 20] [--particle-seed 1]
     python benchmarks/classes.py speed [--data DIR]
     python benchmarks/classes.py choices [--data DIR]
 
@@ -377,20 +378,21 @@ def groel(data: Path) -> Path:
 
 
 def simulated(data: Path, particles: int, snrs: list[float], iterations: int, limit: float,
-              work: Path, seeds: int, classes: int) -> None:  # fmt: skip
+              work: Path, seeds: int, classes: int, field: int) -> None:  # fmt: skip
     for snr in snrs:
-        truth = simulate(groel(data), particles, 64, 4.0, 10, snr) | {"classes": classes}
-        print(f"GroEL, {particles} particles, 64 px of 4 A, 10 views, SNR {snr}, K = {classes}")
+        truth = simulate(groel(data), particles, 64, 4.0, 10, snr, field) | {"classes": classes}
+        print(f"GroEL, {particles} particles ({field}), 64 px of 4 A, 10 views, SNR {snr}, "
+              f"K = {classes}")  # fmt: skip
         for seed in range(seeds):
             run_ours(f"icefloe, seed {seed}", truth, seed=seed)
-    if iterations:
-        relion_simulated(truth, work, iterations, limit)
+        if iterations:
+            relion_simulated(truth, work / f"sim-{snr}-{field}", iterations, limit)
 
 
-def relion_simulated(truth: dict[str, Any], work: Path, iterations: int, limit: float) -> None:
+def relion_simulated(truth: dict[str, Any], folder: Path, iterations: int, limit: float) -> None:
     """Run RELION on simulated particles and judge it in the same way."""
-    folder = work / "sim"
-    (folder / "relion").mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "relion").mkdir(parents=True)
     n = len(truth["images"])
     write_mrc(folder / "particles.mrcs", truth["images"], truth["pixel"])
     optics = optics_table([OpticsGroup(300.0, 2.7, 0.1, 4.0, 4.0)], image_pixel_size=4.0,
@@ -504,6 +506,7 @@ def main() -> None:
     parser.add_argument("--particles", type=int, default=3000)
     parser.add_argument("--snr", type=float, nargs="+", default=[0.1, 0.05, 0.02])
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--particle-seed", type=int, default=0, help="Of the simulated particles.")
     parser.add_argument("--classes", type=int, default=K, help="Of the simulated particles.")
     parser.add_argument("--threads", type=int, default=2)
     given = parser.parse_args()
@@ -512,7 +515,7 @@ def main() -> None:
         real(given.data, given.work, given.relion_iterations, given.limit, given.threads)
     elif given.what == "simulated":
         simulated(given.data, given.particles, given.snr, given.relion_iterations, given.limit,
-                  given.work, given.seeds, given.classes)  # fmt: skip
+                  given.work, given.seeds, given.classes, given.particle_seed)  # fmt: skip
     elif given.what == "speed":
         speed(given.data)
     else:

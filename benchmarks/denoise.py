@@ -23,17 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from network import network
 from numpy.typing import NDArray
 from picking import DATA, SETS, Micrograph, auto, bootstrap, load, measure, table
 from picking import icefloe as blob
 from scipy.ndimage import gaussian_filter
 
 from icefloe.network import denoise_image, load_denoiser
-from icefloe.network.denoise import answer, tiled
+from icefloe.network.denoise import FOR_PICKERS, answer, noise_back, tiled
 from icefloe.network.denoise_field import LIMIT, ground_level, noise_spread
+from icefloe.network.denoise_pairs import HalfPair
 from icefloe.network.denoise_recipe import STREAMS, WIDTHS, known_pairs, load_pairs, relative
 from icefloe.network.denoise_settings import SAMPLING, DenoiserTrainSettings
-from icefloe.network.denoise_train import HalfPair, fit, squared
+from icefloe.network.denoise_train import fit, squared
 from icefloe.network.synthetic.halves import random_halves
 
 Image = NDArray[np.float32]
@@ -209,15 +211,23 @@ def picking(sets: list[str], data: Path) -> None:
             print(f"There are no micrographs of {name} in {data}")
             continue
         size = SETS[name].pixel_size
-        clear = [
-            Micrograph(m.name, denoise_image(m.image, pixel_size=size), m.truth) for m in plain
-        ]
+        quiet = [denoise_image(m.image, pixel_size=size) for m in plain]
+        shown = {"": plain} | {
+            f", {share:.0%} of the noise": [
+                Micrograph(m.name, noise_back(q, m.image, share), m.truth)
+                for m, q in zip(plain, quiet, strict=True)
+            ]
+            for share in (FOR_PICKERS, 0.0)
+        }
         blob(name)(plain[0], True)  # compile
         for half, part in (("tuned", slice(0, None, 2)), ("held back", slice(1, None, 2))):
-            for label, found in (("", plain[part]), (", denoised", clear[part])):
+            for label, everything in shown.items():
+                found = everything[part]
                 rows.append(measure(name, half, f"pick blob{label}", found, blob(name)))
                 bank = bootstrap(name, found)
                 rows.append(measure(name, half, f"pick auto{label}", found, auto(name, bank)))
+                general = network(name, None)
+                rows.append(measure(name, half, f"pick network{label}", found, general))
     print(table(rows))
 
 

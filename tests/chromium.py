@@ -65,23 +65,29 @@ class Browser:
 
     def call(self, method: str, *, seconds: float = 60, **parameters: Any) -> Any:
         """Send a command and return its result."""
-        self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._out, json.dumps(message).encode() + b"\0")
+        number = self._send(method, **parameters)
         until = time.monotonic() + seconds
         while True:
             answer = self._read(until)
-            if answer.get("id") == self._number:
+            if answer.get("id") == number:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
                 return answer["result"]
             if answer.get("method") == "Runtime.exceptionThrown":
                 self.problems.append(json.dumps(answer["params"]["exceptionDetails"]))
+            if answer.get("method") == "Page.javascriptDialogOpening":
+                self._send("Page.handleJavaScriptDialog", accept=True)
             entry = answer.get("params", {}).get("entry", {})
             if answer.get("method") == "Log.entryAdded" and entry.get("level") == "error":
                 self.problems.append(f"{entry['text']} {entry.get('url', '')}")
+
+    def _send(self, method: str, **parameters: Any) -> int:
+        self._number += 1
+        message = {"id": self._number, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        return self._number
 
     def _read(self, until: float) -> dict[str, Any]:
         while b"\0" not in self._buffer:

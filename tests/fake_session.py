@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from icefloe.engine.pick_candidates import Candidates
 from icefloe.optics import CtfParameters, ctf_1d, ctf_2d
 from icefloe.project import FileIdentity, Project, Sidecar, write_sidecar
 
@@ -42,7 +43,8 @@ def make_session(
         ctf = ctf_numbers(rng, defocus, unusable=empty)
         _write(project, name, "ctf", numbers=ctf, flags=("no Thon rings",) if empty else ())
         picks = pick_numbers(rng, 0 if empty else int(rng.integers(120, 320)))
-        _write(project, name, "pick", numbers=picks)
+        files = {"candidates": _candidates(project, name, picks, rng)}
+        _write(project, name, "pick", numbers=picks, files=files)
         extracted = {"n_particles": picks["n_picks"], "n_dropped": 0, "box": 64}
         _write(
             project,
@@ -63,6 +65,7 @@ def _write(
     flags: tuple[str, ...] = (),
     source: str = "",
     error: str = "",
+    files: dict[str, str] | None = None,
 ) -> None:
     path = project.sidecar(name, stage)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +80,7 @@ def _write(
             input=FileIdentity(source, 1, 1) if source else None,
             numbers=numbers or {},
             flags=flags,
+            files=files or {},
             error={"type": "TruncatedFileError", "message": error} if error else None,
         ),
     )
@@ -182,6 +186,26 @@ def pick_numbers(rng: np.random.Generator, n: int) -> dict[str, Any]:
         "diameter": [130.0] * n,
         "median_score": 6.0,
     }
+
+
+def _candidates(
+    project: Project, name: str, picks: dict[str, Any], rng: np.random.Generator, weaker: int = 50
+) -> str:
+    """Write the picks with weaker peaks at random places, and return the file's name."""
+    n = picks["n_picks"]
+    order = np.argsort(-np.asarray(picks["score"]), kind="stable") if n else np.zeros(0, int)
+    fresh = {
+        "y": rng.uniform(80, SHAPE[0] - 80, weaker),
+        "x": rng.uniform(80, SHAPE[1] - 80, weaker),
+        "score": np.sort(rng.uniform(0, 2.99, weaker))[::-1],
+        "diameter": np.full(weaker, 130.0),
+    }
+    columns = {k: np.concatenate([np.asarray(picks[k])[order], v]) for k, v in fresh.items()}
+    columns["power"] = rng.gamma(9, 1 / 9, n + weaker)
+    path = project.exposures / name / "pick_candidates.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(Candidates(columns, n, picks["threshold"]).packed())
+    return project.listed(path)
 
 
 def _previews(

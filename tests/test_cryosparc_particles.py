@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from icefloe.errors import InputError, StarColumnError
-from icefloe.formats import StarTable, read_star
+from icefloe.formats import StarTable, read_star, write_mrc
 from icefloe.formats.cryosparc import read_cs
+from icefloe.interop.cryosparc_group import path_in_group
 from icefloe.interop.cryosparc_particles import cryosparc_particles, write_cryosparc_particles
 from icefloe.interop.cryosparc_picks import read_cryosparc
 
@@ -87,3 +88,69 @@ def test_what_is_missing_is_said():
         cryosparc_particles({"particles": named})
     with pytest.raises(StarColumnError, match="rlnImageSize"):
         cryosparc_particles({"particles": named, "optics": StarTable({"rlnOpticsGroup": [1]})})
+
+
+def test_cryosparcs_own_library_reads_table_and_stacks(tmp_path, monkeypatch):
+    """cryosparc-tools, cryoSPARC's published library, is the independent reader."""
+    from cryosparc import mrc
+    from cryosparc.dataset import Dataset
+
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "extract"
+    (folder / "Particles").mkdir(parents=True)
+    images = np.random.default_rng(3).normal(size=(2, 8, 8)).astype(np.float32)
+    write_mrc(folder / "Particles" / "a.mrcs", images, 3.0)
+    write_mrc(folder / "Particles" / "b.mrcs", images[:1].astype(np.float16), 3.0)
+    table = StarTable(
+        {
+            "rlnImageName": [f"{i}@extract/Particles/{n}.mrcs" for i, n in ((1, "a"), (2, "a"))]
+            + [f"1@{folder}/Particles/b.mrcs"],
+            "rlnMicrographName": ["m/a.mrc", "m/a.mrc", "m/b.mrc"],
+            "rlnCoordinateX": [100.0, 50.0, 10.0],
+            "rlnCoordinateY": [200.0, 60.0, 20.0],
+            "rlnDefocusU": [10000.0, 11000.0, 12000.0],
+            "rlnDefocusV": [9000.0, 10000.0, 11000.0],
+            "rlnDefocusAngle": [0.0, 90.0, 45.0],
+            "rlnVoltage": [300.0] * 3,
+            "rlnSphericalAberration": [2.7] * 3,
+            "rlnAmplitudeContrast": [0.1] * 3,
+        }
+    )
+    blocks = blocks_of(table, pixel_size=3.0, side=8, micrograph_pixel_size=1.5)
+    shapes = {"m/a.mrc": (400, 500), "m/b.mrc": (40, 50)}
+    group = write_cryosparc_particles(folder / "particles.cs", blocks, shapes)
+    read = Dataset.load(folder / "particles.cs")
+    assert len(read) == 3
+    assert len(set(read["uid"].tolist())) == 3
+    assert set(read.prefixes()) == {"blob", "ctf", "location"}
+    assert read["blob/path"].tolist() == [f">Particles/{n}.mrcs" for n in "aab"]
+    np.testing.assert_allclose(read["ctf/df_angle_rad"], [0, np.pi / 2, np.pi / 4], rtol=1e-6)
+    for i, (path, index) in enumerate(zip(read["blob/path"], read["blob/idx"], strict=True)):
+        header, stack = mrc.read(folder / path[1:])
+        assert header.xlen / header.nx == pytest.approx(3.0)
+        np.testing.assert_allclose(stack[index], images[(0, 1, 0)[i]], atol=1e-3)
+    assert group == folder / "particles.csg"
+    lines = group.read_text().splitlines()
+    assert lines[1:8] == [
+        "group:",
+        "  description: Made by Icefloe",
+        "  name: particles",
+        "  title: Particles from Icefloe",
+        "  type: particle",
+        "results:",
+        "  blob:",
+    ]
+    assert lines[8:11] == [
+        "    metafile: '>particles.cs'",
+        "    num_items: 3",
+        "    type: particle.blob",
+    ]
+    assert [line for line in lines if line.startswith("    type")] == [
+        f"    type: particle.{name}" for name in ("blob", "ctf", "location")
+    ]
+
+
+def test_stacks_elsewhere_keep_their_whole_path(tmp_path):
+    assert path_in_group("p/a.mrcs", tmp_path, root=tmp_path) == ">p/a.mrcs"
+    elsewhere = tmp_path / "other"
+    assert path_in_group("p/a.mrcs", elsewhere, root=tmp_path) == str(tmp_path / "p/a.mrcs")

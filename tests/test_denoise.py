@@ -28,16 +28,19 @@ from icefloe.cli.main import cli, main  # noqa: E402
 from icefloe.network import (  # noqa: E402
     DenoiserCard,
     DenoiserModel,
+    DenoiserStep,
     DenoiserTrainSettings,
     denoise_image,
     load_denoiser,
     save_denoiser,
     train_denoiser,
 )
-from icefloe.network.denoise import answer, tiled  # noqa: E402
+from icefloe.network.denoise import answer, noise_back, tiled  # noqa: E402
 from icefloe.network.denoise_net import FLOOR, DenoiserNet, bands  # noqa: E402
-from icefloe.network.denoise_train import half_pair  # noqa: E402
+from icefloe.network.denoise_pairs import half_pair  # noqa: E402
+from icefloe.network.loop import Cycle, train_cycle  # noqa: E402
 from icefloe.network.synthetic.halves import random_halves  # noqa: E402
+from icefloe.picking.normalise import padded_border  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -155,6 +158,49 @@ def test_nothing_is_shown_that_was_not_there():
         parts = bands(image)
         least = FLOOR * parts[:, 4:-1].sum(dim=1, keepdim=True) + parts[:, -1:]
         np.testing.assert_allclose(net(image), least, atol=1e-5)
+
+
+def test_a_cycle_ends_in_its_best_state():
+    """Errors that rise from batch to batch leave the network as it was after the first."""
+    net = torch.nn.Linear(1, 1)
+    seen = []
+
+    def check(now, step, loss):
+        assert now is net
+        seen.append({k: v.clone() for k, v in net.state_dict().items()})
+        return DenoiserStep(step, loss, abs(step - 1))
+
+    history, best = train_cycle(
+        net,
+        Cycle(steps=4, learning_rate=0.1, check_every=1, patience=2),
+        lambda step: net(torch.ones(1, 1)).sum(),
+        check,
+        lambda new, old: new.check_loss < old.check_loss,
+    )
+    assert [s.step for s in history] == [0, 1, 2, 3]  # two in a row that are no better: enough
+    assert best == 1
+    assert net.weight == seen[1]["weight"] != seen[2]["weight"]
+
+
+def test_a_cycle_may_validate_the_mean_of_its_networks():
+    net = torch.nn.Linear(1, 1)
+    first, seen = net.weight.item(), []
+
+    def check(mean, step, loss):
+        seen.append((net.weight.item(), mean.weight.item()))
+        return DenoiserStep(step, loss, -step)
+
+    train_cycle(
+        net,
+        Cycle(steps=3, learning_rate=0.1, check_every=1, average=100),
+        lambda step: net(torch.ones(1, 1)).sum(),
+        check,
+        lambda new, old: new.check_loss < old.check_loss,
+    )
+    assert seen[0] == (first, first)
+    last, mean = seen[-1]
+    assert last < mean < first
+    assert net.weight.item() == mean  # what was validated is what is kept
 
 
 def test_tiles_leave_no_seam():
@@ -287,6 +333,16 @@ def test_a_few_bad_pixels_do_not_spread():
     assert denoise_field(image, 2.0).pixels.shape == (134, 134)
 
 
+def test_a_border_that_only_repeats_still_does():
+    _, (noisy,) = balls(side=480)
+    inner = noisy[20:, :-30]
+    filled = np.pad(inner, ((20, 0), (0, 30)), "edge")
+    found = denoise_image(filled, pixel_size=3.0)
+    assert padded_border(filled) == padded_border(found) == (20, 0, 0, 30)
+    assert padded_border(noise_back(found, filled)) == (20, 0, 0, 30)
+    np.testing.assert_array_equal(found[20:, :-30], denoise_image(inner, pixel_size=3.0))
+
+
 def test_halves_that_are_none():
     _, (a, b) = balls(halves=2)
     with pytest.raises(InputError, match="same image"):
@@ -328,7 +384,8 @@ def test_denoise_writes_images_that_picks_fit(tmp_path):
     assert result.exit_code == 1  # one failed, the other is done
     image = read_image(out / "a.mrc")
     assert image.pixel_size == pytest.approx(3.0)
-    np.testing.assert_allclose(image.data, denoise_image(noisy, pixel_size=3.0), atol=1e-4)
+    quiet = denoise_image(noisy, pixel_size=3.0)
+    np.testing.assert_allclose(image.data, 0.5 * (quiet + noisy), atol=1e-4)
     assert (out / "a.png").stat().st_size > 1000
     picked = CliRunner().invoke(
         cli,
@@ -374,6 +431,7 @@ def test_train_reads_halves_of_a_star(tmp_path):
         (["--out", "x"], "No micrographs"),
         (["a.mrc", "--out", "x", "--train", "h.star"], "one of the two"),
         (["a.mrc", "--out", "x", "--steps", "3"], "without --train"),
+        (["--out", "x", "--train", "h.star", "--keep-noise", "0.2"], "with --train"),
     ],
 )
 def test_contradictions_are_errors(call, said):

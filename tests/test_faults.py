@@ -400,8 +400,11 @@ def test_a_second_run_is_refused_and_does_no_harm(tmp_path: Path) -> None:
     slow = _Slow(tmp_path)
     first = slow.start(0.15)
     slow.wait_for(1)
+    # However long the second takes to begin, the first is not over.
+    first.send_signal(signal.SIGSTOP)
     second = slow.start(0.0)
     _, said = second.communicate(timeout=60)
+    first.send_signal(signal.SIGCONT)
     assert second.returncode == 1
     assert f"process {first.pid}" in said
     assert first.wait(60) == 0

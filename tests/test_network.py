@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,10 +37,14 @@ from icefloe.network import (  # noqa: E402
 )
 from icefloe.network import maps as network_maps  # noqa: E402
 from icefloe.network.architecture import PickerNet, receptive_radius  # noqa: E402
+from icefloe.network.checks import marked_edge  # noqa: E402
+from icefloe.network.maps import mean_maps  # noqa: E402
 from icefloe.network.objective import centre_odds, objective_value  # noqa: E402
+from icefloe.network.partial import find_unmarked  # noqa: E402
 from icefloe.network.samples import Sample, Variation, crops, heat_map  # noqa: E402
 from icefloe.network.synthetic.scenes import random_scene  # noqa: E402
 from icefloe.network.synthetic.shapes import SHAPES, random_shape  # noqa: E402
+from icefloe.network.validation import Part, strip  # noqa: E402
 
 # A set of seeds that the recipe does not use.
 UNSEEN = 77
@@ -86,6 +91,30 @@ def test_coarse_pixels_are_enlarged_and_borders_cut():
     field = network_field(padded, pixel_size=1.0, diameter=48)
     assert field.origin == (40, 0)
     assert field.outwards(np.zeros((1, 2))).tolist() == [[40.0, 0.0]]
+
+
+def test_the_part_of_a_field_away_from_the_micrographs_border():
+    image, places = dots()
+    padded = np.concatenate([np.repeat(image[:1], 60, axis=0), image])
+    field = network_field(padded, pixel_size=1.0, diameter=48)
+    assert field.from_border(np.array([[0.0, 50.0], [100.0, 5.0]])) == pytest.approx([20, 5])
+    inner = field.within(24)  # 72 pixels, of which 60 are cut off at the top
+    assert inner.origin == pytest.approx((72, 72))
+    assert inner.from_border(np.zeros((1, 2))) == pytest.approx([24])
+    np.testing.assert_array_equal(inner.pixels[:, 0, 0], field.pixels[:, 4, 24])
+    np.testing.assert_allclose(inner.outwards(inner.inwards(places)), places)
+
+
+def test_a_margin_that_was_kept_on_purpose_is_seen():
+    rng = np.random.default_rng(0)
+    everywhere = rng.uniform(0, 999, (200, 2))
+    inside = rng.uniform(100, 899, (200, 2))
+    shapes = [(1000, 1000)] * 2
+    assert marked_edge(shapes, [everywhere, np.zeros((0, 2))], 100) < 0.1
+    found = marked_edge(shapes, [inside, inside], 100)
+    nearest = np.minimum(inside, 999 - inside).min() / 100
+    assert found == pytest.approx(nearest - 0.15)
+    assert marked_edge(shapes, [inside[:8], inside[:2]], 100) == 0  # may be chance
 
 
 def test_brighter_particles_look_the_same_with_the_option():
@@ -141,6 +170,33 @@ def test_tiles_leave_no_seam():
         tiled = network_maps.class_maps(net, pixels, "cpu", tile=256)
     np.testing.assert_allclose(tiled[0], whole[0], atol=1e-5)
     np.testing.assert_allclose(tiled[1], whole[1], atol=1e-5)
+
+
+def test_answers_of_all_turns_do_not_depend_on_the_turn():
+    pixels = np.random.default_rng(0).normal(size=(2, 96, 96)).astype(np.float32)
+    net = small_net()
+    with torch.inference_mode():
+        upright, _ = mean_maps(net, pixels, "cpu", 4)
+        turned, _ = mean_maps(net, np.ascontiguousarray(np.rot90(pixels, 1, (1, 2))), "cpu", 4)
+        once, _ = mean_maps(net, pixels, "cpu", 1)
+    np.testing.assert_allclose(np.rot90(turned, -1), upright, atol=1e-5)
+    assert np.abs(upright - once).max() > 1e-3
+
+
+def test_large_micrographs_are_seen_in_fewer_turns(monkeypatch):
+    general = load_model()
+    model = PickerModel(general.card.model_copy(update={"views": 4}), general.tensors)
+    seen = []
+
+    def counted(net, pixels, device, views, tile):
+        seen.append(views)
+        return pixels[0], pixels[1]
+
+    monkeypatch.setattr(network_maps, "mean_maps", counted)
+    for side in (600, 800, 1500):
+        network_maps.answer_maps(model, np.zeros((2, side, side), np.float32))
+    network_maps.answer_maps(general, np.zeros((2, 600, 600), np.float32))
+    assert seen == [4, 2, 1, 1]
 
 
 def test_a_full_card_means_smaller_tiles_then_the_cpu(monkeypatch):
@@ -200,6 +256,23 @@ def test_settings_of_picking():
 
 
 @pytest.mark.slow
+def test_a_model_keeps_off_the_border_as_its_teacher_did():
+    image, _ = dots()
+    general = load_model()
+    shy = PickerModel(general.card.model_copy(update={"edge": 1.5}), general.tensors)
+
+    def nearest(model, **choices):
+        picks = pick_network(
+            image, pixel_size=1, diameter=48, model=model, settings=NetworkSettings(**choices)
+        )
+        yx = np.stack([picks.y, picks.x], axis=1)
+        return np.minimum(yx, np.asarray(image.shape) - 1 - yx).min() / 48
+
+    assert nearest(general) < 1.4
+    assert nearest(shy) >= 1.5
+    assert nearest(shy, edge=0.1) == nearest(general)
+
+
 def test_scores_are_probabilities_on_unseen_simulated_micrographs():
     scores, right = [], []
     # Many small ones, since picks of one micrograph are right or wrong together.
@@ -502,3 +575,57 @@ def test_without_torch_there_is_one_clear_error(monkeypatch):
     ):
         with pytest.raises(DeviceError, match=r"pip install 'icefloe\[torch\]'"):
             call()
+
+
+# Marks of a part of the particles
+
+
+def _parts(share: float, n: int = 3) -> list[Part]:
+    """Micrographs of dots, each with so large a share of its centres marked."""
+    parts = []
+    for seed in range(n):
+        image, places = dots(seed=seed)
+        field = network_field(image, pixel_size=1.0, diameter=48.0)
+        marked = places[: round(share * len(places))]
+        checked = strip(field.pixels.shape[1:], seed, 0.3)
+        parts.append(Part(field, field.inwards(marked), checked))
+    return parts
+
+
+def test_marks_of_a_part_of_the_particles_are_noticed():
+    start = load_model()
+    found = find_unmarked(_parts(0.25), start)
+    assert found.missing == pytest.approx(0.75, abs=0.05)
+    assert "beside the 30 marked" in found.flags[0]
+    assert "--missing 0.1 if all are marked" in found.flags[0]
+    complete = find_unmarked(_parts(1.0), start)
+    assert (complete.missing, complete.flags) == (0.1, ())
+
+
+def test_a_network_that_does_not_know_the_particle_says_nothing_of_marks():
+    """Marks where the general model sees nothing, beside what it takes for particles."""
+    parts = [
+        replace(part, yx=np.random.default_rng(i).uniform(0, 1, (10, 2)) * (200, 60))
+        for i, part in enumerate(_parts(1.0))
+    ]
+    found = find_unmarked(parts, load_model())
+    assert (found.missing, found.flags) == (0.1, ())
+
+
+def test_a_few_marks_give_a_network_that_picks_or_keeps_the_first():
+    """30 marks of 120 particles: said, and the result finds the particles that were not marked."""
+    images, marks = [], []
+    for seed in range(3):
+        image, places = dots(seed=seed, noise=1.2)
+        images.append(image)
+        marks.append((places[:10, 0], places[:10, 1]))
+    settings = TrainSettings(steps=4, check_every=2, batch=2, crop=64)
+    done = train_network(images, marks, pixel_size=1.0, diameter=48.0, settings=settings)
+    assert any("taken for a part of the particles (7" in flag for flag in done.flags)
+    assert (done.best == 0) == any("which was kept" in flag for flag in done.flags)
+    image, places = dots(seed=9, noise=1.2)
+    picks = pick_network(image, pixel_size=1.0, diameter=48.0, model=done.model)
+    hit = match_picks(np.stack([picks.y, picks.x], 1), picks.score, places, 14) >= 0
+    assert hit.sum() > 0.9 * len(places)
+    # Scores stay probabilities of a particle, not of a mark.
+    assert done.model.card.calibration == load_model().card.calibration

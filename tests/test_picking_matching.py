@@ -243,7 +243,7 @@ def test_limits_of_score_and_power_leave_out_what_they_say(maps):
 def test_maps_on_disk_give_the_same_picks(maps, tmp_path):
     junk = np.zeros((20, 20), bool)
     junk[:, :10] = True
-    for kept in (maps, replace(maps, junk=junk, flags=("one", "two"))):
+    for kept in (maps, replace(maps, junk=junk, flags=("one", "two"), usual=(0.1, 0.4, 0.06))):
         save_maps(tmp_path, "m", kept)
         read = load_maps(tmp_path, "m")
         for field in fields(kept):
@@ -332,3 +332,40 @@ def test_the_level_outside_a_mask_does_not_matter():
     inner = np.hypot(*np.mgrid[-32:33, -32:33]) < 26
     assert np.abs(shifted - plain)[inner].max() < 0.05
     assert np.abs(shifted[~inner]).max() < 0.15
+
+
+def packed_maps(maps, heights, n=14, step=17):
+    """Return maps in which particles of some heights touch, on a faint background."""
+    rng = np.random.default_rng(8)
+    side = n * step
+    score = gaussian_filter(rng.standard_normal((side, side)), 3) * 0.15
+    y, x = np.mgrid[:side, :side]
+    for k, height in enumerate(heights):
+        cy, cx = (np.array(divmod(k, n)) + 0.5) * step
+        bump = np.exp(-((y - cy) ** 2 + (x - cx) ** 2) / (2 * 4.5**2))
+        score = np.maximum(score, height * bump)
+    empty = np.ones((side, side))
+    return replace(
+        maps, score=score.astype(np.float32), angle=0 * empty, template=empty.astype(np.int32),
+        level=empty, power=empty, junk=None, covered=(0, 0, side, side), scale=(1.0, 1.0),
+        origin=(0, 0), full=(side, side), diameter=maps.pixel_size * step * 1.05,
+    )  # fmt: skip
+
+
+def test_where_all_peaks_are_particles_the_scores_of_other_micrographs_tell_them(maps):
+    heights = np.random.default_rng(4).normal(0.38, 0.07, 196)
+    crowded = packed_maps(maps, heights)
+    alone = picks_from_maps(crowded)
+    assert not alone.split.clear
+    assert len(alone) < 20
+    usual = (0.12, 0.38, 0.07)
+    found = picks_from_maps(replace(crowded, usual=usual))
+    assert 0.12 <= found.threshold < 0.25
+    assert len(found) > 180
+    assert found.split.share > 0.9
+    assert found.split.reason in found.flags
+    # Peaks of noise do not pass for particles so.
+    noise = packed_maps(maps, [])
+    empty = picks_from_maps(replace(noise, usual=usual))
+    assert "only the strongest" in " ".join(empty.flags)
+    assert len(empty) < 5

@@ -6,7 +6,7 @@ import pytest
 from icefloe.fourier import irfft2, rfft2
 from icefloe.kernels.peaks import find_peaks
 from icefloe.picking.templates import RING_HOLLOW, blob_template
-from icefloe.picking.threshold import split_scores
+from icefloe.picking.threshold import split_as, split_scores
 
 
 def slow_peaks(score, distance, minimum):
@@ -115,3 +115,35 @@ def test_a_template_finds_its_own_pattern_at_its_place(shape):
             energy = np.sqrt(np.sum((inside - inside.mean()) ** 2))
             assert 0.9 * energy < response.max() <= 1.001 * energy
     assert peak[shape] > peak[other]
+
+
+def test_a_low_cut_is_believed_where_a_valley_parts_the_heights():
+    """Crowded particles widen the image's own deviation, in which heights are counted."""
+    rng = np.random.default_rng(5)
+    noise, particles = rng.normal(1.2, 0.6, 1000), rng.normal(3.2, 0.62, 1600)
+    heights = np.concatenate([noise, particles])
+    split = split_scores(heights[heights > 0])
+    assert split.clear
+    assert 1.9 < split.threshold < 2.2
+    # One skewed hill is fitted by two normal distributions, too, but has no valley.
+    skewed = rng.weibull(2.2, 2600) * 1.3
+    alone = split_scores(skewed)
+    assert alone.high > alone.low
+    assert not alone.clear
+
+
+def test_scores_as_in_other_micrographs_part_particles_from_noise():
+    rng = np.random.default_rng(6)
+    parts = (0.14, 0.38, 0.07)
+    for share in (0.15, 0.85):
+        n = 160
+        many = int(share * n)
+        heights = np.concatenate([rng.normal(0.38, 0.07, many), rng.normal(0.14, 0.07, n - many)])
+        found = split_as(heights, parts)
+        assert found.share == pytest.approx(share, abs=0.06)
+        expected = 0.26 + 0.07**2 / 0.24 * np.log((1 - share) / share)
+        assert found.threshold == pytest.approx(expected, abs=0.012)
+    # Noise alone, the usual and a stronger one.
+    for level, width in ((0.14, 0.06), (0.2, 0.05), (0.26, 0.08)):
+        assert split_as(rng.normal(level, width, 160), parts) is None
+    assert split_as(np.full(5, 0.4), parts) is None

@@ -97,6 +97,9 @@ class TestAuto:
         assert len(found["numbers"]["sizes"]) == len(found["numbers"]["evidence"])
         stack, pixel_size = read_mrc(finished / "picks" / "reference" / "templates.mrcs")
         assert stack.ndim == 3
+        low, high, width = found["templates"]["usual"]
+        assert 0 < low < high < 0.8
+        assert 0 < width < high - low
         assert pixel_size == pytest.approx(found["templates"]["pixel_size"], rel=1e-3)
         for name in ("templates.png", "reference.svg"):
             assert (finished / "picks" / "reference" / name).stat().st_size > 100

@@ -11,7 +11,6 @@ import pytest
 import fake_session
 
 pytest.importorskip("starlette", reason="the extra 'web' is not installed")
-pytest.importorskip("httpx", reason="httpx is not installed")
 
 from starlette.testclient import TestClient
 
@@ -204,9 +203,9 @@ def test_a_download_that_is_a_link_to_elsewhere_is_not_sent(
     owner: TestClient, project: Project
 ) -> None:
     (project.root / "export").mkdir()
-    link = project.root / "export" / "particles.cs"
+    link = project.root / "export" / "relion.zip"
     link.symlink_to(project.root.parent / "secret.png")
-    assert owner.get("/api/download", params={"file": "particles.cs"}).status_code == 404
+    assert owner.get("/api/download", params={"file": "relion.zip"}).status_code == 404
     assert owner.get("/api/downloads").json() == []
     link.unlink()
     link.parent.rmdir()

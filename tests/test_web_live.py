@@ -17,8 +17,11 @@ from session_tools import CHOICES, FACTS, icefloe
 pytest.importorskip("starlette", reason="the extra 'web' is not installed")
 
 from chromium import Browser, find_chromium
+from icefloe.curation.journal import read_limits
+from icefloe.engine.pick_candidates import read_candidates
 from icefloe.engine.settings import SessionSettings
-from icefloe.project import read_settings
+from icefloe.formats.coordinates import read_coordinates
+from icefloe.project import Project, read_settings
 from page_server import page_server
 
 pytest_plugins = ["page_fixtures", "session_fixtures"]
@@ -44,27 +47,53 @@ def arrive(movie: Path, directory: Path) -> None:
     (directory / f".{movie.name}").rename(directory / movie.name)
 
 
+def button(browser: Browser, text: str) -> None:
+    found = f'[...document.querySelectorAll("button")].find(b => b.innerText === "{text}")'
+    # Found and clicked in one go: the page may be drawn anew between two looks.
+    browser.wait(f"(b => b && !b.disabled && (b.click(), true))({found})")
+
+
 def try_settings(browser: Browser, project: Path) -> None:
     """Change a setting, try it, compare, take it over."""
-
-    def button(text: str) -> None:
-        found = f"[...document.querySelectorAll('button')].find(b => b.innerText === '{text}')"
-        # Found and clicked in one go: the page may be drawn anew between two looks.
-        browser.wait(f"(b => b && !b.disabled && (b.click(), true))({found})")
 
     before = (project / "icefloe.toml").read_bytes()
     browser.run("icefloe.show('settings')")
     field = "document.querySelector('input[aria-label=\"pick.blob.threshold\"]')"
     browser.wait(f"(f => f && (f.value = '7.5', f.dispatchEvent(new Event('change'))))({field})")
-    button("Try the changes")
+    button(browser, "Try the changes")
     browser.wait("document.querySelectorAll('table.trial tbody tr').length === 3", 60)
     browser.wait("document.querySelectorAll('canvas.still').length === 2")
     browser.wait("document.querySelector('table.trial')?.innerText.includes('→ 7.5')")
     assert (project / "icefloe.toml").read_bytes() == before
-    button("Take these settings over")
+    button(browser, "Take these settings over")
     browser.wait("document.body.innerText.includes('Taken over. The next run does again: pick')")
     settings = read_settings(project / "icefloe.toml", SessionSettings)
     assert settings.pick.blob.threshold == 7.5
+
+
+def loosen(browser: Browser, project: Path) -> None:
+    """Take the weaker peaks into the picks of the session, with the slider."""
+    star = project / "picks" / "movie_1_picks.star"
+    before = len(read_coordinates(star).x)
+    browser.run("icefloe.open('movie_1')")
+    output = "document.querySelector('.micrograph output.kept')?.innerText ?? ''"
+    browser.wait(f"({output}).startsWith('{before} picks here')")
+    found = read_candidates(project / "exposures" / "movie_1" / "pick_candidates.npz")
+    assert found is not None
+    limit = float(found.columns["score"][before + 3])
+    slider = "[...document.querySelectorAll('.micrograph label')].find((l) => "
+    slider += "l.innerText.startsWith('Score at least')).querySelector('input')"
+    event = "e.dispatchEvent(new Event('input', { bubbles: true }))"
+    browser.run(f"(e => {{ e.value = {limit}; {event}; }})({slider})")
+    button(browser, "Choose the session's picks so")
+    button(browser, "Choose them")
+    browser.wait("document.querySelector('.message').innerText.includes('2 exposures have')")
+    after = len(read_coordinates(star).x)
+    assert before < after < before + 10
+    browser.wait(f"({output}).startsWith('{after} picks here, about')")
+    limits = read_settings(project / "icefloe.toml", SessionSettings).pick.limits
+    (decided,) = read_limits(Project.open(project))
+    assert decided.limits == limits.model_dump()
 
 
 def test_a_live_session_and_a_restart_of_the_server(
@@ -121,6 +150,7 @@ def test_a_live_session_and_a_restart_of_the_server(
             for part in ("movie_3", "Copy the file again"):
                 shown = f"d && (d.open = true, d.innerText.includes('{part}'))"
                 browser.wait(f"(d => {shown})({failed})")
+            loosen(browser, project)
             try_settings(browser, project)
         finally:
             run.kill()

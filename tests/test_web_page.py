@@ -16,7 +16,6 @@ import pytest
 import fake_session
 
 pytest.importorskip("starlette", reason="the extra 'web' is not installed")
-pytest.importorskip("httpx", reason="httpx is not installed")
 
 from PIL import Image
 from starlette.testclient import TestClient

@@ -20,7 +20,6 @@ import fake_session
 from session_tools import PIXEL, icefloe
 
 pytest.importorskip("starlette", reason="the extra 'web' is not installed")
-pytest.importorskip("httpx", reason="httpx is not installed")
 
 from PIL import Image
 from starlette.testclient import TestClient
@@ -28,10 +27,12 @@ from starlette.testclient import TestClient
 from icefloe.engine.given_templates import given_templates
 from icefloe.engine.micrograph_stages import PickStage
 from icefloe.engine.settings import SessionSettings
+from icefloe.formats.coordinates import read_coordinates
 from icefloe.formats.cryosparc import read_cs
 from icefloe.formats.mrc import read_mrc, write_mrc
 from icefloe.formats.star import StarTable, read_star, write_star
 from icefloe.project import Project, read_settings, write_settings
+from icefloe.project.lock import project_lock
 from icefloe.web.app import create_app
 from icefloe.web.security import Tokens
 
@@ -184,6 +185,10 @@ class TestExports:
         (session / "back.cs").write_bytes(content["particles.cs"])
         table = read_cs(session / "back.cs")
         assert len(table["uid"]) == len(star) > 10
+        for stack in set(table["blob/path"].tolist()):
+            assert stack[0] == ">"
+            assert (session / stack[1:]).is_file()
+        assert f"num_items: {len(star)}" in content["particles.csg"].decode()
         index = [int(str(v).partition("@")[0]) - 1 for v in star["rlnImageName"].tolist()]
         assert table["blob/idx"].tolist() == index
         x = table["location/center_x_frac"] * table["location/micrograph_shape"][:, 1]
@@ -196,7 +201,10 @@ class TestExports:
         shutil.rmtree(session / "particles")
         for path in (session / "exposures").glob("*/extract.json"):
             path.unlink()
-        assert post(real, "export", {"kind": "cryosparc"})["downloads"] == ["picks.cs"]
+        assert post(real, "export", {"kind": "cryosparc"})["downloads"] == [
+            "picks.cs",
+            "picks.csg",
+        ]
         (session / "back.cs").write_bytes(
             real.get("/api/download", params={"file": "picks.cs"}).content
         )
@@ -373,7 +381,41 @@ def test_scores_of_the_session_are_those_of_its_picks(session: Path, real: TestC
             for name in ("movie_1", "movie_2")
         ]
     )
-    assert found["total"] == len(scores) == sum(found["counts"])
-    middle = 0.5 * (found["score"][49] + found["score"][50])
-    counts = np.reshape(found["counts"], (100, 100)).sum(axis=1)
-    assert abs(int(counts[50:].sum()) - int((scores >= middle).sum())) <= 2
+    assert found["total"] == found["read"] == len(scores) == sum(found["picked"])
+    everything = np.concatenate(
+        [
+            real.get("/api/exposure", params={"name": name}).json()["candidates"]["score"]
+            for name in ("movie_1", "movie_2")
+        ]
+    )
+    assert sum(found["counts"]) == len(everything) > len(scores)
+    for bins, values in ((found["picked"], scores), (found["counts"], everything)):
+        middle = 0.5 * (found["score"][89] + found["score"][90])
+        counts = np.reshape(bins, (100, 100)).sum(axis=1)
+        assert abs(int(counts[90:].sum()) - int((values >= middle).sum())) <= 2
+
+
+def test_limits_are_chosen_and_written(session: Path, real: TestClient) -> None:
+    """What becomes stale is said first; the picks, the settings and the journal follow."""
+    lists = real.get("/api/exposure", params={"name": "movie_1"}).json()
+    peaks, star = lists["candidates"], session / "picks" / "movie_1_picks.star"
+    limit = peaks["score"][peaks["picked"] + 4]
+    body = {"limits": {"score": limit}, "save": False}
+    before = (session / "icefloe.toml").read_bytes()
+    asked = real.post("/api/limits", json=body, headers=HERE).json()
+    assert (asked["exposures"], asked["rest"], asked["particles"]) == (2, 0, 2)
+    assert (session / "icefloe.toml").read_bytes() == before
+    done = real.post("/api/limits", json={**body, "save": True}, headers=HERE).json()
+    assert done == {**asked, "saved": True}
+    assert len(read_coordinates(star).x) == peaks["picked"] + 5
+    found = real.get("/api/exposure", params={"name": "movie_1"}).json()
+    assert found["picks"]["score"] == peaks["score"][: peaks["picked"] + 5]
+    assert found["limits"] == [limit, None, None]
+    assert found["candidates"] == peaks
+    assert real.get("/api/scores").json()["counts"]
+    bad = {"limits": {"min_power": 2, "max_power": 1}, "save": True}
+    assert real.post("/api/limits", json=bad, headers=HERE).status_code == 422
+    with project_lock(Project.open(session)):
+        busy = real.post("/api/limits", json={**body, "save": True}, headers=HERE)
+    assert busy.status_code == 422
+    assert "Another run works" in busy.json()["error"]

@@ -25,7 +25,7 @@ from icefloe.optics import CtfParameters
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.scored import picks_from_maps
 from icefloe.picking.template import score_maps
-from icefloe.picking.threshold import CLEAR
+from icefloe.picking.threshold import CLEAR, usual_parts
 
 if TYPE_CHECKING:
     from icefloe.picking import Picks, TemplateBank
@@ -100,7 +100,9 @@ def refine_templates(
     defaults = MatchSettings()
     plain = settings.model_copy(update={k: getattr(defaults, k) for k in _AFTERWARDS})
     trial = _Trial(images, ctfs, pixel_size, plain)
-    maps = [score_maps(image, bank, pixel_size=pixel_size, settings=plain) for image in images]
+    # What other micrographs say would hide where a template cannot tell particles from noise.
+    own = replace(bank, usual=None)
+    maps = [score_maps(image, own, pixel_size=pixel_size, settings=plain) for image in images]
     picks = [picks_from_maps(m, plain) for m in maps]
     total = sum(len(p) for p in picks)
     first = settings.diameter or bank.diameter
@@ -219,7 +221,8 @@ class _Trial:
             )
             for image, lens in zip(self.images, lenses, strict=True)
         ]  # fmt: skip
-        return bank, found
+        splits = [p.split for p in found if p.split is not None and p.split.clear]
+        return replace(bank, usual=usual_parts(splits)), found
 
 
 def longest_extent(image: FloatArray, pixel_size: float, reach: float) -> float:

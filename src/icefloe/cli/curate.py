@@ -216,8 +216,12 @@ def _print_rules(curation: Curation, all_names: bool) -> None:
 
 
 def _print_by_hand(project: Project, curation: Curation) -> None:
-    from icefloe.curation.journal import journal_path, read_journal
+    from icefloe.curation.journal import journal_path, read_journal, read_limits
 
+    for chosen in read_limits(project)[-1:]:
+        set_ = [f"{key} {value:g}" for key, value in chosen.limits.items() if value is not None]
+        what = ", ".join(set_) or "none"
+        click.echo(f"\nLimits of the picks, chosen by {chosen.who} ({chosen.time}): {what}")
     decided = [v for v in curation.verdicts.values() if v.by == "person"]
     if decided:
         click.echo("\nBy hand:")

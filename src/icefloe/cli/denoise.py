@@ -42,6 +42,13 @@ _PICTURE = 1024
     help="Train on the halves that this STAR lists, instead: corrected_micrographs.star of icefloe "
     "motion --even-odd or RELION.",
 )
+@click.option(
+    "--keep-noise",
+    type=click.FloatRange(0, 1),
+    default=None,
+    help="Share of the noise left in NAME.mrc, with which pickers do best; 0 for looking at it "
+    "[0.5]. NAME.png has none.",
+)
 @click.option("--steps", type=int, default=None, help="Of --train: batches [400].")
 @click.option("--seed", type=int, default=None, help="Of --train: seed of all chance [0].")
 @microscope_options
@@ -55,6 +62,7 @@ def command(
     out: Path,
     model: Path | None,
     halves: Path | None,
+    keep_noise: float | None,
     device: str,
     threads: int,
     pixel_size: float | None,
@@ -65,9 +73,9 @@ def command(
 ) -> None:
     """Take noise out of micrographs, for looking and picking.
 
-    MICROGRAPHS are images or a STAR that lists them. Writes NAME.mrc and NAME.png for each, and
-    micrographs.star, which icefloe pick reads: the picks fit the original micrographs. Detail finer
-    than 12 A is gone and the rest is a guess: extract particles from the originals, with `icefloe
+    MICROGRAPHS are images or a STAR that lists them. Writes NAME.mrc for pickers and NAME.png for
+    eyes, and micrographs.star, which icefloe pick reads: the picks fit the original micrographs.
+    What is shown is a guess: extract particles from the originals, with `icefloe
     extract ORIGINALS.star --picks picks.star`.
     """
     from icefloe.cli.inputs import expand_micrographs
@@ -81,6 +89,8 @@ def command(
         raise SettingsError("Micrographs and --train were given", "one of the two")
     if halves is None and given:
         raise SettingsError(f"--{next(iter(given))} was given without --train", "both or none")
+    if halves is not None and keep_noise is not None:
+        raise SettingsError("--keep-noise was given with --train", "one of the two")
     if halves is None and not micrographs:
         raise SettingsError("No micrographs were given", "micrographs, or --train HALVES.star")
     items = expand_micrographs(
@@ -91,12 +101,18 @@ def command(
         amplitude_contrast=amplitude_contrast,
     )
     if halves is None:
-        _denoise(items, out, model, place)
+        _denoise(items, out, model, place, keep_noise)
     else:
         _train(items, halves, out, model, place, given)
 
 
-def _denoise(items: list[MicrographInput], out: Path, model: Path | None, device: str) -> None:
+def _denoise(
+    items: list[MicrographInput],
+    out: Path,
+    model: Path | None,
+    device: str,
+    keep_noise: float | None,
+) -> None:
     from rich.console import Console
     from rich.progress import Progress
 
@@ -104,8 +120,10 @@ def _denoise(items: list[MicrographInput], out: Path, model: Path | None, device
     from icefloe.errors import IcefloeError
     from icefloe.formats.atomic import output_directory
     from icefloe.network import load_denoiser
+    from icefloe.network.denoise import FOR_PICKERS
 
     weights = load_denoiser(model)
+    noise = FOR_PICKERS if keep_noise is None else keep_noise
     output_directory(out)
     done: list[tuple[MicrographInput, Path]] = []
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
@@ -113,7 +131,7 @@ def _denoise(items: list[MicrographInput], out: Path, model: Path | None, device
         for item in progress.track(items, description="Denoising"):
             target = out / f"{item.name}.mrc"
             try:
-                flags = _one(item, target, weights, device)
+                flags = _one(item, target, weights, device, noise)
             except IcefloeError as error:
                 console.print(f"{item.name}: error: {error}")
                 continue
@@ -123,18 +141,21 @@ def _denoise(items: list[MicrographInput], out: Path, model: Path | None, device
         _write_list(out / "micrographs.star", done)
         console.print(
             "For looking and picking only: extract from the original micrographs (icefloe extract "
-            "ORIGINALS.star --picks picks.star)"
+            "ORIGINALS.star --picks picks.star). Icefloe's own pickers need no denoising"
         )
     failures_exit(len(items) - len(done), len(items))
 
 
-def _one(item: MicrographInput, target: Path, weights: Any, device: str) -> tuple[str, ...]:
+def _one(
+    item: MicrographInput, target: Path, weights: Any, device: str, noise: float
+) -> tuple[str, ...]:
     """Denoise one micrograph and write it; return what was done to it."""
     from icefloe.engine.preview import micrograph_preview, write_png
     from icefloe.errors import OutputError
     from icefloe.formats.image import read_image
     from icefloe.formats.mrc import write_mrc
     from icefloe.network import denoise_image
+    from icefloe.network.denoise import noise_back
     from icefloe.picking.normalise import clean_image
 
     if target.exists() and target.samefile(item.path):
@@ -144,7 +165,7 @@ def _one(item: MicrographInput, target: Path, weights: Any, device: str) -> tupl
     size = item.optics.micrograph_pixel_size
     image, flags = clean_image(read_image(item.path).data)
     found = denoise_image(image, pixel_size=size, model=weights, device=device)
-    write_mrc(target, found, size)
+    write_mrc(target, noise_back(found, image, noise), size)
     write_png(target.with_suffix(".png"), micrograph_preview(found, size, _PICTURE))
     return flags
 

@@ -83,7 +83,7 @@ __all__ = ["command"]
 @click.option(
     "--float16", is_flag=True, help="Write half-precision stacks (MRC mode 12; RELION 4 and later)."
 )
-@click.option("--cryosparc", is_flag=True, help="Write particles.cs as well.")
+@click.option("--cryosparc", is_flag=True, help="Write particles.cs and .csg as well.")
 @microscope_options
 @output_options
 def command(

@@ -148,23 +148,33 @@ def of_session(session: Session, names: list[str]) -> Iterator[Candidates]:
         )
 
 
-def of_star(
-    star: Path, given: Mapping[str, float | None]
-) -> tuple[list[Picked], tuple[float, float] | None]:
-    """Return the micrographs that a list of picks names, and the diameters picked with, A."""
+@dataclass(frozen=True)
+class HowPicked:
+    """What a list says of how it was made: diameters, A, and `TemplateBank.usual`."""
+
+    star: Path
+    sizes: tuple[float, float] | None = None
+    usual: tuple[float, float, float] | None = None
+
+
+def of_star(star: Path, given: Mapping[str, float | None]) -> tuple[list[Picked], HowPicked]:
+    """Return the micrographs that a list of picks names, and how they were picked."""
     from icefloe.cli.extract_inputs import list_picked
     from icefloe.formats.star import read_star
+    from icefloe.interop.relion_picks import USUAL
 
     listing = list_picked(star, None, None, given, recentre=False)
     block = read_star(star).get("icefloe")
-    sizes = None
-    if block is not None and "icefloeDiameterMin" in block:
-        low, high = (float(block.value(f"icefloeDiameter{end}")) for end in ("Min", "Max"))
-        sizes = (low, high)
-    return listing.items, sizes
+    if block is None or "icefloeDiameterMin" not in block:
+        return listing.items, HowPicked(star)
+    low, high = (float(block.value(f"icefloeDiameter{end}")) for end in ("Min", "Max"))
+    if not all(name in block for name in USUAL):
+        return listing.items, HowPicked(star, (low, high))
+    noise, particles, width = (float(block.value(name)) for name in USUAL)
+    return listing.items, HowPicked(star, (low, high), (noise, particles, width))
 
 
-def from_star(item: Picked, sizes: tuple[float, float] | None, star: Path) -> Candidates:
+def from_star(item: Picked, how: HowPicked) -> Candidates:
     """Return the peaks of one micrograph of a list.
 
     They are looked for with the templates beside the list, as `icefloe pick auto` leaves them, or
@@ -181,7 +191,7 @@ def from_star(item: Picked, sizes: tuple[float, float] | None, star: Path) -> Ca
         whole_mask,
     )
 
-    listed = item.picks()
+    listed, sizes, star = item.picks(), how.sizes, how.star
     pixel_size = item.micrograph.optics.micrograph_pixel_size
     image = np.asarray(read_image(item.micrograph.path).data, dtype=np.float32)
     size = sizes[1] if sizes is not None else 0.0
@@ -210,7 +220,10 @@ def from_star(item: Picked, sizes: tuple[float, float] | None, star: Path) -> Ca
         from icefloe.picking import TemplateBank
 
         images, header = read_mrc(templates)
-        bank = TemplateBank(np.asarray(images, np.float32), float(header or 0), size, turns=False)
+        bank = TemplateBank(
+            np.asarray(images, np.float32), float(header or 0), size, turns=False,
+            usual=how.usual,
+        )  # fmt: skip
         if mask is None:
             mask = whole_mask(image, size / pixel_size, pixel_size=pixel_size)
         found, usual = (

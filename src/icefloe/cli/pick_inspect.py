@@ -137,8 +137,8 @@ def _of_star(star: Path, given: dict[str, Any]) -> list[Callable[[], Candidates]
     from icefloe.cli.pick_candidates import from_star, of_star
 
     keys = ("pixel_size", "voltage", "cs", "amplitude_contrast")
-    items, sizes = of_star(star, {k: given[k] for k in keys})
-    return [partial(from_star, item, sizes, star) for item in items]
+    items, how = of_star(star, {k: given[k] for k in keys})
+    return [partial(from_star, item, how) for item in items]
 
 
 def _spread(n: int, count: int) -> list[int]:

@@ -60,6 +60,7 @@ def write_list(
     path: Path,
     done: Sequence[tuple[MicrographInput, Path]],
     diameter: tuple[float, float] | None,
+    usual: tuple[float, float, float] | None = None,
 ) -> None:
     """Write the list of coordinate files that RELION and `icefloe extract` read."""
     from icefloe.formats.star import write_star
@@ -71,7 +72,7 @@ def write_list(
         name = str(item.row.get("rlnMicrographName", item.path))
         rows.append((name, str(target)))
         micrographs.append({**item.row, "rlnMicrographName": name, "rlnOpticsGroup": number})
-    write_star(path, picks_list(rows, micrographs, groups, diameter))
+    write_star(path, picks_list(rows, micrographs, groups, diameter, usual))
 
 
 def distinct_optics(optics: Sequence[OpticsGroup]) -> tuple[list[OpticsGroup], list[int]]:

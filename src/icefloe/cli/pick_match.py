@@ -310,7 +310,8 @@ def _run(
     if kept:
         write_calibrated(out, kept, console)
     if done:
-        write_list(out / "picks.star", done, (min(diameters), max(diameters)))
+        usual = None if bank is None else bank.usual
+        write_list(out / "picks.star", done, (min(diameters), max(diameters)), usual)
     failures_exit(len(items) - len(done), len(items))
 
 

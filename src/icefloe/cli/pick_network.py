@@ -40,7 +40,10 @@ __all__ = ["network"]
 )
 @click.option("--min-distance", type=float, default=None, help="Of two picks, in diameters [0.5].")
 @click.option("--max-picks", type=int, default=None, help="At most so many a micrograph [all].")
-@click.option("--edge", type=float, default=None, help="Keep off the border, in diameters [0.1].")
+@click.option(
+    "--edge", type=float, default=None, help="Keep off the border, in diameters [0.1, or as far as "
+    "the picks that --model was trained on].",
+)  # fmt: skip
 @click.option("--bright", is_flag=True, help="Particles are brighter than the ice.")
 @microscope_options
 @output_options

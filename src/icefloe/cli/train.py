@@ -49,7 +49,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 )
 @click.option(
     "--missing", type=float, default=None, help="Share of the particles not picked; for nnpu and "
-    "ge-binomial [0.1].",
+    "ge-binomial [0.1, or as many as the first network finds beside the picks].",
 )  # fmt: skip
 @click.option("--steps", type=int, default=None, help="Batches to train on, at most [300].")
 @click.option("--seed", type=int, default=None, help="Seed of all chance [0].")
@@ -77,8 +77,9 @@ def command(
 ) -> None:
     """Train the neural picker on picks in a few of your micrographs.
 
-    MICROGRAPHS are images or a STAR that lists them. Pick three or more completely, some hundred
-    particles in all, and use the result with `icefloe pick network --model`.
+    MICROGRAPHS are images or a STAR that lists them; those without picks are left out. Pick three
+    or more completely, some hundred particles in all, and use the result with
+    `icefloe pick network --model`. Where only some particles were picked, that is noticed and said.
     """
     from icefloe.cli.inputs import expand_micrographs
     from icefloe.cli.train_picture import draw_training

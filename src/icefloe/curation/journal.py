@@ -18,9 +18,11 @@ from typing import Any, Literal, get_args
 from icefloe.formats.jsonl import append_lines, read_lines
 from icefloe.project import Project
 
-__all__ = ["Decision", "add_decisions", "journal_path", "read_journal", "standing_decisions"]
+__all__ = ["Decision", "LimitsDecision", "add_decisions", "add_limits", "journal_path"]
+__all__ += ["read_journal", "read_limits", "standing_decisions"]
 
 Choice = Literal["accept", "reject", "undo"]
+_LIMITS = "limits"  # a line about the picks of all exposures
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,23 @@ class Decision:
     reason: str = ""
 
 
+@dataclass(frozen=True)
+class LimitsDecision:
+    """Limits of picks that were chosen for all exposures.
+
+    Attributes
+    ----------
+    time, who
+        As of a `Decision`.
+    limits
+        The setting ``pick.limits`` from then on.
+    """
+
+    time: str
+    who: str
+    limits: Mapping[str, float | None]
+
+
 def journal_path(project: Project) -> Path:
     """Return where the journal lies."""
     return project.root / "curation" / "decisions.jsonl"
@@ -58,6 +77,8 @@ def read_journal(project: Project) -> tuple[list[Decision], int]:
     items, broken = read_lines(journal_path(project))
     found = []
     for item in items:
+        if item.get("decision") == _LIMITS:
+            continue
         decision = _parse(item)
         if decision is None:
             broken += 1
@@ -94,6 +115,29 @@ def add_decisions(
     added = [Decision(now, who, name, choice, reason) for name in exposures]
     append_lines(journal_path(project), map(asdict, added))
     return added
+
+
+def add_limits(project: Project, limits: Mapping[str, float | None]) -> None:
+    """Write to the journal that these limits of picks were chosen.
+
+    Raises
+    ------
+    OutputError
+        It cannot be written.
+    """
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    line = {"time": now, "who": _user(), "decision": _LIMITS, "limits": dict(limits)}
+    append_lines(journal_path(project), [line])
+
+
+def read_limits(project: Project) -> list[LimitsDecision]:
+    """Return the limits of picks that were chosen, in order."""
+    items, _ = read_lines(journal_path(project))
+    return [
+        LimitsDecision(str(item.get("time")), str(item.get("who")), dict(item["limits"]))
+        for item in items
+        if item.get("decision") == _LIMITS and isinstance(item.get("limits"), Mapping)
+    ]
 
 
 def _parse(item: Mapping[str, Any]) -> Decision | None:

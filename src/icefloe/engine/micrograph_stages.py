@@ -151,7 +151,9 @@ class PickStage:
         prefetch_image(work)
 
     def run(self, work: Work) -> Outcome:
+        from icefloe.engine.pick_candidates import CANDIDATES
         from icefloe.engine.picking import pick_exposure
+        from icefloe.formats.atomic import write_bytes
         from icefloe.formats.star import write_star
         from icefloe.interop.relion_picks import picks_star
 
@@ -162,7 +164,13 @@ class PickStage:
             f"picks/{work.name}_picks.star",
             lambda path: write_star(path, picks_star(numbers)),
         )
-        outputs = (star,) if found.mask is None else (star, mask_output(work, found.mask))
+        outputs: tuple[Output, ...] = (star,)
+        if found.mask is not None:
+            outputs += (mask_output(work, found.mask),)
+        if found.candidates is not None:
+            content = found.candidates.packed()
+            path = f"exposures/{work.name}/pick_candidates.npz"
+            outputs += (Output(CANDIDATES, path, lambda path: write_bytes(path, content)),)
         return Outcome(numbers, outputs, found.flags)
 
 

@@ -23,7 +23,7 @@ from icefloe.network.settings import NetworkSettings
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.settings import BlobSettings, DiameterRange
 
-__all__ = ["PickMethod", "PickSettings", "migrated_pick"]
+__all__ = ["PickLimits", "PickMethod", "PickSettings", "migrated_pick"]
 
 # A further method needs its name here, a section below, and a case in `engine.picking`.
 PickMethod = Literal["auto", "blob", "template", "network", "none"]
@@ -57,6 +57,39 @@ else:
     BlobChoices = _choices("BlobChoices", BlobSettings)
     TemplateChoices = _choices("TemplateChoices", MatchSettings)
     NetworkChoices = _choices("NetworkChoices", NetworkSettings)
+
+
+class PickLimits(BaseModel):
+    """Which of the peaks that a picker found become picks, once they were looked at."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    score: float | None = Field(
+        default=None,
+        description="Lowest score of a pick in all exposures, in the units of the method, above or "
+        "below the threshold of picking; not set: that threshold. Chosen on the page.",
+    )
+    min_power: float | None = Field(
+        default=None,
+        ge=0,
+        description="Lowest power (mean square about a pick over that of the median pick), where "
+        "the method measures it.",
+    )
+    max_power: float | None = Field(
+        default=None, ge=0, description="Highest power; more is dirt, mostly."
+    )
+
+    @property
+    def none(self) -> bool:
+        """Return whether nothing is limited: the picks are those of the picker."""
+        return self.score is None and self.min_power is None and self.max_power is None
+
+    @model_validator(mode="after")
+    def _possible(self) -> PickLimits:
+        low, high = self.min_power, self.max_power
+        if low is not None and high is not None and low > high:
+            raise ValueError(f"pick.limits: min_power {low:g} is above max_power {high:g}")
+        return self
 
 
 class PickSettings(BaseModel):
@@ -121,6 +154,11 @@ class PickSettings(BaseModel):
         default=TemplateChoices(), description="Matching of templates: methods auto and template."
     )
     network: NetworkChoices = Field(default=NetworkChoices(), description="Method network.")
+    limits: PickLimits = Field(
+        default=PickLimits(),
+        description="Limits of score and power, chosen after picking among the picks and the best "
+        "peaks below the threshold.",
+    )
 
     @model_validator(mode="after")
     def _possible(self) -> PickSettings:

@@ -11,6 +11,7 @@ import numpy as np
 
 from icefloe._types import BoolArray
 from icefloe.engine.arrays import image_of, pixel_size_of
+from icefloe.engine.pick_candidates import Candidates, candidates_of, choose
 from icefloe.engine.stage import Work
 from icefloe.errors import InputError, MissingMetadataError
 
@@ -50,11 +51,14 @@ class PickedExposure:
         Of the picks.
     mask
         The junk mask that was found, (my, mx); None where a person's was used, or none is made.
+    candidates
+        The picks before `pick.limits` chose, and the best peaks below the threshold.
     """
 
     numbers: Mapping[str, Any]
     flags: tuple[str, ...]
     mask: BoolArray | None = None
+    candidates: Candidates | None = None
 
 
 def uses_ctf(session: Session) -> bool:
@@ -74,6 +78,13 @@ def given_mask(session: Session, name: str) -> Path | None:
 
 def pick_choices(session: Session) -> Mapping[str, Any]:
     """Return what picks depend on beside the exposure."""
+    limits = session.settings.pick.limits
+    chosen = _method_choices(session)
+    # Only where some are set: sessions of before there were limits keep their results.
+    return chosen if limits.none else {**chosen, "limits": limits.model_dump(mode="json")}
+
+
+def _method_choices(session: Session) -> Mapping[str, Any]:
     pick = session.settings.pick
     match = pick.match_settings().model_dump(mode="json")
     if pick.method == "blob":
@@ -142,7 +153,11 @@ def pick_exposure(work: Work, **changes: object) -> PickedExposure:
     if mask is not None:
         numbers["masked"] = round(float(mask.mean()), 4)
         numbers["mask_given"] = given is not None
-    return PickedExposure(numbers, (*flags, *picks.flags), mask if given is None else None)
+    flags = (*flags, *picks.flags)
+    candidates = candidates_of(picks)
+    if not pick.limits.none and not changes:
+        numbers, flags = choose(candidates, pick.limits, numbers, flags)
+    return PickedExposure(numbers, flags, mask if given is None else None, candidates)
 
 
 def _blobs(
@@ -261,7 +276,8 @@ def _outside(picks: Picks, mask: BoolArray) -> Picks:
         for key, value in vars(picks).items()
         if isinstance(value, np.ndarray) and value.shape[:1] == (n,)
     }
-    return replace(picks, **parts)
+    weaker = None if picks.weaker is None else _outside(picks.weaker, mask)
+    return replace(picks, **parts, weaker=weaker)
 
 
 def _ctf(work: Work) -> CtfParameters | None:

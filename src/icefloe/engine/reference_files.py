@@ -121,6 +121,7 @@ def write_reference(
             "count": len(bank.images),
             "pixel_size": float(bank.pixel_size),
             "turns": bool(bank.turns),
+            "usual": None if bank.usual is None else list(bank.usual),
             "ctf": reference.ctf,
         }
     text = json.dumps(plain_json(content), indent=1, ensure_ascii=False, allow_nan=False)
@@ -155,6 +156,7 @@ def read_reference(project: Project) -> StoredReference | None:
                 float(pixel_size or templates["pixel_size"]),
                 float(content["diameter"]),
                 bool(templates["turns"]),
+                usual=tuple(templates["usual"]) if templates.get("usual") else None,
             )
         diameter = content["diameter"]
         return StoredReference(

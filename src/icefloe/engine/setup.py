@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from icefloe.engine.pick_settings import PickSettings
 from icefloe.engine.settings import SessionSettings
 from icefloe.errors import ProjectError, SettingsError
 from icefloe.project import Project, read_settings, write_settings
@@ -84,6 +85,7 @@ def changed_settings(
                 place = place.setdefault(part, {})
             place[last] = value
     _imply_method(content.get("pick"), changes.get("pick", {}))
+    _drop_limits(content.get("pick"), settings.pick, changes.get("pick", {}))
     return build_settings(SessionSettings, content, "These settings")
 
 
@@ -97,3 +99,15 @@ def _imply_method(pick: Any, changes: Mapping[str, Any]) -> None:
         pick["method"] = "network"
     elif changes.get("diameter") and pick.get("method") == "none":
         pick["method"] = "auto"
+
+
+def _drop_limits(pick: Any, before: PickSettings, changes: Mapping[str, Any]) -> None:
+    """Forget limits of picks that were chosen for other scores, or for another threshold."""
+    if not isinstance(pick, dict) or before.limits.none:
+        return
+    if any(key.startswith("limits") for key in changes):
+        return
+    if pick.get("method") != before.method:
+        pick["limits"] = dict.fromkeys(type(before.limits).model_fields)
+    elif any(key.endswith(".threshold") for key in changes):
+        pick["limits"] = {**before.limits.model_dump(), "score": None}

@@ -79,7 +79,10 @@ def run_trial(
     """
     project = session.project
     off = session.stages_off()
-    done = [r for r in load_records(project, without=off) if r.state == "done"]
+    records = load_records(project, without=off)
+    done = [r for r in records if r.state == "done"]
+    # After picks were chosen anew all of them wait for their particles to be cut out again.
+    done = done or [r for r in records if r.state == "stale" and r.failure is None]
     if not done:
         raise ProjectError(
             f"No exposure of {project.root} is done, so there is nothing to compare with",

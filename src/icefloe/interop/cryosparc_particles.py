@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from icefloe.errors import InputError, StarColumnError
 from icefloe.formats.cryosparc import write_cs
 from icefloe.formats.star import StarTable
+from icefloe.interop.cryosparc_group import path_in_group, write_result_group
 from icefloe.interop.cryosparc_picks import micrograph_fields, uid
 
 __all__ = ["cryosparc_particles", "write_cryosparc_particles"]
@@ -92,9 +93,31 @@ def write_cryosparc_particles(
     shapes: Mapping[str, tuple[int, int]] | None = None,
     *,
     bright: bool = True,
-) -> None:
-    """Write `cryosparc_particles` as a .cs file."""
-    write_cs(path, cryosparc_particles(blocks, shapes, bright=bright))
+    root: Path | None = None,
+) -> Path:
+    """Write `cryosparc_particles` as a .cs file, and beside it the .csg file that imports it.
+
+    Parameters
+    ----------
+    path
+        The .cs file. Stacks below its directory are named from there.
+    blocks, shapes, bright
+        As of `cryosparc_particles`.
+    root
+        Directory from which the STAR's names are counted; None is the working directory.
+
+    Returns
+    -------
+    Path
+        The .csg file.
+    """
+    path = Path(path)
+    columns = cryosparc_particles(blocks, shapes, bright=bright)
+    stacks = columns["blob/path"].tolist()
+    moved = {one: path_in_group(one, path.parent, root=root) for one in set(stacks)}
+    columns["blob/path"] = np.array([moved[one] for one in stacks], dtype=object)
+    write_cs(path, columns)
+    return write_result_group(path, columns, len(stacks), title="Particles from Icefloe")
 
 
 def _ctf(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from icefloe.errors import InputError, MissingMetadataError
 from icefloe.formats.coordinates import Coordinates
 from icefloe.formats.cryosparc import read_cs, write_cs
+from icefloe.interop.cryosparc_group import write_result_group
 
 __all__ = ["micrograph_fields", "read_cryosparc", "uid", "write_cryosparc"]
 
@@ -59,7 +60,7 @@ def write_cryosparc(
     names: Mapping[str, str],
     shapes: Mapping[str, tuple[int, int]],
 ) -> None:
-    """Write one table of picks.
+    """Write one table of picks, and beside it the .csg file that imports it.
 
     Parameters
     ----------
@@ -102,7 +103,9 @@ def write_cryosparc(
         )
     if not parts:
         raise InputError("There are no coordinates to write", "at least one micrograph")
-    write_cs(path, {name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
+    columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
+    write_cs(path, columns)
+    write_result_group(path, columns, len(columns["uid"]), title="Picks from Icefloe")
 
 
 def micrograph_fields(

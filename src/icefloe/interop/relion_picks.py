@@ -22,7 +22,10 @@ from icefloe.interop.optics import OpticsGroup, optics_table
 if TYPE_CHECKING:
     from icefloe.formats.star import StarTable
 
-__all__ = ["ListedPicks", "coordinate_files", "picks_list", "picks_star", "read_picks"]
+__all__ = ["USUAL", "ListedPicks", "coordinate_files", "picks_list", "picks_star", "read_picks"]
+
+# Where a list keeps `TemplateBank.usual`.
+USUAL = ("icefloeUsualNoise", "icefloeUsualParticles", "icefloeUsualWidth")
 
 _COORDINATES = ("rlnCoordinateX", "rlnCoordinateY")
 
@@ -83,6 +86,7 @@ def picks_list(
     micrographs: Sequence[Mapping[str, Any]],
     optics: Sequence[OpticsGroup],
     diameter: tuple[float, float] | None = None,
+    usual: tuple[float, float, float] | None = None,
 ) -> dict[str, StarTable]:
     """Return `coordinate_files` with the optics and the micrographs behind it.
 
@@ -97,6 +101,8 @@ def picks_list(
         The optics groups the rows refer to.
     diameter
         Smallest and largest particle diameter searched, A; extraction sizes its box by it.
+    usual
+        `TemplateBank.usual` of the templates beside the list.
     """
     from icefloe.formats.star import StarTable
 
@@ -112,9 +118,10 @@ def picks_list(
         ),
     }
     if diameter is not None:
-        blocks["icefloe"] = StarTable.from_values(
-            {"icefloeDiameterMin": float(diameter[0]), "icefloeDiameterMax": float(diameter[1])}
-        )
+        facts = {"icefloeDiameterMin": float(diameter[0]), "icefloeDiameterMax": float(diameter[1])}
+        if usual is not None:
+            facts |= dict(zip(USUAL, usual, strict=True))
+        blocks["icefloe"] = StarTable.from_values(facts)
     return blocks
 
 

@@ -31,8 +31,9 @@ def save_maps(directory: str | Path, name: str, maps: ScoreMaps) -> Path:
         write_mrc(folder / f"{name}_{kind}.mrc", getattr(maps, kind).astype(np.float32), pixel_size)
     arrays: dict[str, object] = {f.name: getattr(maps, f.name) for f in fields(maps)}
     arrays["flags"] = np.array(maps.flags, dtype=np.str_)
-    if maps.junk is None:
-        del arrays["junk"]
+    for name_of in ("junk", "usual"):
+        if arrays[name_of] is None:
+            del arrays[name_of]
     path = folder / f"{name}_maps.npz"
     with atomic_path(path) as temporary, temporary.open("wb") as handle:
         np.savez_compressed(handle, version=_VERSION, **arrays)  # type: ignore[arg-type]
@@ -63,18 +64,20 @@ def load_maps(directory: str | Path, name: str) -> ScoreMaps:
         def several(key: str) -> list[float]:
             return [v.item() for v in found[key]]
 
-        top, left, height, width = (int(v) for v in several("covered"))
+        covered = tuple(int(v) for v in several("covered"))
         (sy, sx), (oy, ox), (ny, nx) = (several(k) for k in ("scale", "origin", "full"))
+        low, high, width = several("usual") if "usual" in found else (0.0, 0.0, 0.0)
         return ScoreMaps(
             **{k: found[k] for k in (*_VIEWED, "level", "power")},
             junk=found.get("junk"),
-            covered=(top, left, height, width),
+            covered=(covered[0], covered[1], covered[2], covered[3]),
             scale=(sy, sx),
             origin=(int(oy), int(ox)),
             full=(int(ny), int(nx)),
             pixel_size=float(found["pixel_size"]),
             diameter=float(found["diameter"]),
             flags=tuple(str(v) for v in found["flags"]),
+            usual=(low, high, width) if "usual" in found else None,
         )
     except (OSError, KeyError, ValueError, EOFError, BadZipFile) as error:
         raise InputError(

@@ -11,7 +11,7 @@ from numba import njit
 
 from icefloe._types import AnyArray, FloatArray
 
-__all__ = ["find_peaks"]
+__all__ = ["find_peaks", "weaker_peaks"]
 
 
 def find_peaks(
@@ -50,6 +50,24 @@ def find_peaks(
         [rows + _vertex(grid, rows, columns, 0), columns + _vertex(grid, rows, columns, 1)], axis=1
     )
     return positions, values[kept].astype(np.float64)
+
+
+def weaker_peaks(
+    score: FloatArray,
+    distance: float,
+    threshold: float,
+    lowest: float,
+    allowed: AnyArray | None = None,
+) -> tuple[FloatArray, FloatArray]:
+    """Return what `find_peaks` finds beside with `lowest` in place of `threshold`, best first.
+
+    Better peaks win over weaker ones, so those above the threshold are the same with both.
+    """
+    if not lowest < threshold:
+        return np.zeros((0, 2)), np.zeros(0)
+    positions, values = find_peaks(score, distance, lowest, allowed)
+    below = values < np.float32(threshold)
+    return positions[below], values[below]
 
 
 def _vertex(grid: FloatArray, rows: AnyArray, columns: AnyArray, axis: int) -> FloatArray:

@@ -9,7 +9,7 @@ import numpy as np
 from icefloe._types import FloatArray
 from icefloe.errors import InputError
 
-__all__ = ["FEWEST", "check_positives"]
+__all__ = ["FEWEST", "check_positives", "marked_edge"]
 
 FEWEST = 20
 # Share of picks outside their micrograph from which on something is wrong with all of them.
@@ -17,6 +17,10 @@ _OUTSIDE = 0.02
 # Picks of a whole list all within this share of both sides, seen from the first pixel, were made
 # in a smaller image; from so many picks on that is no chance.
 _CORNER, _MANY = 0.6, 50
+
+# So many picks must be missing near the borders, were they everywhere as dense, before it is taken
+# for intent; and how much nearer than the nearest a pick may be, in diameters.
+_EXPECTED, _SLACK = 10.0, 0.15
 
 
 def check_positives(
@@ -83,6 +87,32 @@ def check_positives(
     if total - outside > places:
         flags += (f"{total - outside - places} picks on top of others left out",)
     return kept, flags
+
+
+def marked_edge(
+    shapes: Sequence[tuple[int, int]], positives: Sequence[FloatArray], diameter: float
+) -> float:
+    """Return how far from the borders somebody has kept, in diameters; 0 if not on purpose.
+
+    Most programs and people leave out particles whose box would reach over the border. What is not
+    picked there says nothing of what is a particle.
+
+    Parameters
+    ----------
+    shapes, positives, diameter
+        As of `check_positives`.
+    """
+    nearest = min(
+        float(np.minimum(p, np.asarray(s) - 1 - p).min())
+        for p, s in zip(positives, shapes, strict=True)
+        if len(p)
+    )
+    missing = 0.0
+    for p, (ny, nx) in zip(positives, shapes, strict=True):
+        inner = max(0.0, ny - 2 * nearest) * max(0.0, nx - 2 * nearest)
+        missing += len(p) * (ny * nx / max(inner, 1.0) - 1)
+    edge = nearest / diameter - _SLACK
+    return max(0.0, edge) if missing >= _EXPECTED else 0.0
 
 
 def _distinct(yx: FloatArray, distance: float) -> FloatArray:

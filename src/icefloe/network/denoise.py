@@ -14,9 +14,12 @@ import numpy as np
 from icefloe._types import FloatArray
 from icefloe.network.denoise_field import denoise_field
 from icefloe.network.denoise_model import DenoiserModel, load_denoiser, need_torch
+from icefloe.picking.normalise import clean_image, padded_border
 
-__all__ = ["denoise_image"]
+__all__ = ["FOR_PICKERS", "denoise_image", "noise_back"]
 
+# Share of the noise with which pickers find as much as in the micrograph itself.
+FOR_PICKERS = 0.5
 # Side of a tile in pixels of the network; 0.5 GB of activations.
 _TILE, _SMALLEST = 1024, 512
 
@@ -46,7 +49,7 @@ def denoise_image(
     ndarray
         (ny, nx) float32 in the grey values of the input. Detail finer than 12 A is gone; slow
         changes of the level, and what is far stronger than noise, are as they were. Single pixels
-        that are not finite are filled.
+        that are not finite are filled; a border that only repeats its neighbours still does.
 
     Raises
     ------
@@ -56,8 +59,30 @@ def denoise_image(
         As `denoise_field`.
     """
     need_torch()
-    field = denoise_field(image, pixel_size)
-    return field.grey(answer(model or load_denoiser(), field.pixels, device))
+    cleaned, _ = clean_image(image)
+    # Rows that only repeat their neighbour would be smeared into what looks like a micrograph's
+    # border; pickers leave them out only where they are exact repeats.
+    top, bottom, left, right = padded_border(cleaned)
+    ny, nx = cleaned.shape
+    inner = cleaned[top : ny - bottom, left : nx - right]
+    field = denoise_field(inner, pixel_size)
+    found = field.grey(answer(model or load_denoiser(), field.pixels, device))
+    return np.pad(found, ((top, bottom), (left, right)), "edge")
+
+
+def noise_back(found: FloatArray, image: FloatArray, share: float = FOR_PICKERS) -> FloatArray:
+    """Return a denoised image with a part of its noise.
+
+    Pickers compare a peak with the noise around it, and next to none is left of that.
+
+    Parameters
+    ----------
+    found, image
+        (ny, nx) what `denoise_image` returned, and what it was given, without NaN.
+    share
+        Of the noise, 0 to 1.
+    """
+    return np.asarray(found + np.float32(share) * (image - found), dtype=np.float32)
 
 
 def answer(model: DenoiserModel, pixels: FloatArray, device: str = "cpu") -> FloatArray:

@@ -29,8 +29,10 @@ from icefloe.fourier import get_threads, set_threads
 from icefloe.network.denoise_field import LIMIT, ground_level, noise_spread
 from icefloe.network.denoise_model import DenoiserModel, load_denoiser, save_denoiser
 from icefloe.network.denoise_net import DenoiserNet
+from icefloe.network.denoise_pairs import HalfPair
 from icefloe.network.denoise_settings import SAMPLING, DenoiserCard, DenoiserTrainSettings
-from icefloe.network.denoise_train import DenoiserStep, HalfPair, fine, fit
+from icefloe.network.denoise_train import DenoiserStep, fine, fit
+from icefloe.network.loop import placed, weights_of
 from icefloe.network.synthetic.halves import random_halves
 
 __all__ = [
@@ -134,8 +136,7 @@ def main() -> None:
     torch.manual_seed(0)
     net: Any = DenoiserNet(WIDTHS)
     if path.exists():
-        known = load_denoiser(path).tensors
-        net.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in known.items()})
+        net = placed(net, load_denoiser(path).tensors, "cpu")
     settings = DenoiserTrainSettings(
         steps=affordable(net, pairs, 60 * given.minutes),
         batch=_BATCH,
@@ -154,8 +155,7 @@ def main() -> None:
         pairs=given.pairs,
         scores={"relative_error": round(history[best].check_loss, 4)},
     )
-    tensors = {k: v.detach().numpy().copy() for k, v in net.state_dict().items()}
-    save_denoiser(path, DenoiserModel(card, tensors))
+    save_denoiser(path, DenoiserModel(card, weights_of(net)))
     click.echo(f"{path} written")
 
 

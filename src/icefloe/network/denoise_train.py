@@ -14,33 +14,17 @@ from typing import Any
 import numpy as np
 
 from icefloe import __version__
-from icefloe._types import AnyArray, FloatArray
-from icefloe.errors import FitError, InputError
+from icefloe._types import FloatArray
+from icefloe.errors import InputError
 from icefloe.network._torch import threads_for_torch
-from icefloe.network.denoise_field import LIMIT, ground_level, noise_spread, reduced
 from icefloe.network.denoise_model import DenoiserModel, load_denoiser, need_torch
+from icefloe.network.denoise_pairs import HalfPair, half_pair, pair_crops
 from icefloe.network.denoise_settings import DenoiserCard, DenoiserTrainSettings
 
-__all__ = ["DenoiserStep", "DenoiserTraining", "HalfPair", "fit", "half_pair", "train_denoiser"]
+__all__ = ["DenoiserStep", "DenoiserTraining", "fit", "train_denoiser"]
 
 # Most pairs that a validation looks at.
 _CHECKED = 32
-# Halves that agree better than this beyond the specimen are no halves but copies.
-_COPIES = 0.98
-
-
-@dataclass(frozen=True)
-class HalfPair:
-    """Two halves at the network's sampling, in units of a half's noise.
-
-    Attributes
-    ----------
-    first, second
-        (ny, nx) of any float type.
-    """
-
-    first: AnyArray
-    second: AnyArray
 
 
 @dataclass(frozen=True)
@@ -83,41 +67,6 @@ class DenoiserTraining:
     flags: tuple[str, ...] = ()
 
 
-def half_pair(odd: FloatArray, even: FloatArray, pixel_size: float) -> HalfPair:
-    """Return a pair as the network sees it.
-
-    Parameters
-    ----------
-    odd, even
-        (ny, nx) half-dose micrographs, any real type.
-    pixel_size
-        A.
-
-    Raises
-    ------
-    InputError
-        Halves of different size, or the same image twice; and as `denoise_field`.
-    """
-    if np.shape(odd) != np.shape(even):
-        raise InputError(
-            f"The halves have the sizes {np.shape(odd)} and {np.shape(even)}", "one size"
-        )
-    (first, full), (second, _) = reduced(odd, pixel_size), reduced(even, pixel_size)
-    size = pixel_size * full[0] / first.shape[0]
-    first = first - ground_level(first, size)
-    second = second - ground_level(second, size)
-    scale = np.float32(0.5 * (noise_spread(first) + noise_spread(second)))
-    # What the finest detail has in common is next to nothing in real halves.
-    one, two = ((a[1:] - a[:-1]).ravel() for a in (first, second))
-    if np.corrcoef(one, two)[0, 1] > _COPIES:
-        raise InputError(
-            "The two halves are the same image",
-            "sums of odd and of even frames, which icefloe motion --even-odd writes",
-        )
-    cut = [np.clip(a / scale, -LIMIT, LIMIT).astype(np.float32) for a in (first, second)]
-    return HalfPair(cut[0], cut[1])
-
-
 def train_denoiser(
     pairs: Sequence[tuple[FloatArray, FloatArray]],
     *,
@@ -157,9 +106,8 @@ def train_denoiser(
         Training ran away.
     """
     need_torch()
-    import torch
-
     from icefloe.network.denoise_net import DenoiserNet
+    from icefloe.network.loop import placed, weights_of
 
     settings = settings or DenoiserTrainSettings()
     if not pairs:
@@ -172,8 +120,7 @@ def train_denoiser(
             f"A half of only {side} pixels at the denoiser's sampling is too small to train on",
             "whole micrographs",
         )
-    net: Any = DenoiserNet(known.card.widths)
-    net.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in known.tensors.items()})
+    net = placed(DenoiserNet(known.card.widths), known.tensors, "cpu")
     cut = [round((1 - settings.validation) * p.first.shape[0]) for p in ready]
     train = [HalfPair(p.first[:n], p.second[:n]) for p, n in zip(ready, cut, strict=True)]
     check = [HalfPair(p.first[n:], p.second[n:]) for p, n in zip(ready, cut, strict=True)]
@@ -190,8 +137,8 @@ def train_denoiser(
         start=known.card.name,
         scores={"other_half": history[best].check_loss, "before": history[0].check_loss},
     )
-    tensors = {k: v.cpu().numpy().copy() for k, v in net.state_dict().items()}
-    return DenoiserTraining(DenoiserModel(card, tensors), tuple(history), best, flags)
+    model = DenoiserModel(card, weights_of(net))
+    return DenoiserTraining(model, tuple(history), best, flags)
 
 
 def squared(answer: Any, target: Any) -> Any:
@@ -239,53 +186,26 @@ def fit(
     history, best
         All validations, that before training first; and the index of the best.
     """
-    import torch
-
-    from icefloe.network.train import fast_bfloat16
+    from icefloe.network.loop import Cycle, logits_of, on_device, train_cycle
 
     place = "cpu" if device == "torch-cpu" else device
+
+    def loss(step: int) -> Any:
+        rng = np.random.default_rng((settings.seed, step))
+        seen, target = pair_crops(train, rng, settings.batch, settings.crop, swap)
+        return loss_of(logits_of(net, seen, place), target.to(place))
+
     with threads_for_torch():
-        net.to(place).to(memory_format=torch.channels_last)
-        optimiser = torch.optim.AdamW(net.parameters(), lr=settings.learning_rate)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, settings.learning_rate, total_steps=settings.steps + 1, pct_start=0.15
+        return train_cycle(
+            on_device(net, place),
+            Cycle(settings.steps, settings.learning_rate, settings.check_every),
+            loss,
+            lambda now, step, mean: DenoiserStep(
+                step, mean, check_loss(now, check, place, loss_of)
+            ),
+            lambda new, old: new.check_loss < old.check_loss,
+            progress,
         )
-        history = [DenoiserStep(0, float("nan"), check_loss(net, check, place, loss_of))]
-        state, best, losses = _copied(net), 0, []
-        for step in range(1, settings.steps + 1):
-            rng = np.random.default_rng((settings.seed, step))
-            seen, target = _batch(train, rng, settings.batch, settings.crop, swap)
-            seen = seen.to(place).contiguous(memory_format=torch.channels_last)
-            with torch.autocast(seen.device.type, torch.bfloat16, enabled=fast_bfloat16(place)):
-                found = net(seen)
-            loss = loss_of(found.float(), target.to(place))
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-            optimiser.step()
-            schedule.step()
-            losses.append(float(loss.detach()))
-            if not np.isfinite(losses[-1]):
-                raise FitError(
-                    f"Training ran away in batch {step}", hint="Use a smaller learning rate"
-                )
-            if step % settings.check_every and step != settings.steps:
-                continue
-            history.append(
-                DenoiserStep(step, float(np.mean(losses)), check_loss(net, check, place))
-            )
-            losses = []
-            if progress:
-                progress(history[-1])
-            if history[-1].check_loss < history[best].check_loss:
-                best, state = len(history) - 1, _copied(net)
-        net.load_state_dict(state)
-        net.eval()
-    return history, best
-
-
-def _copied(net: Any) -> dict[str, Any]:
-    return {k: v.detach().clone() for k, v in net.state_dict().items()}
 
 
 def check_loss(
@@ -303,29 +223,3 @@ def check_loss(
             target = torch.from_numpy(np.asarray(pair.second, dtype=np.float32))
             found.append(float(loss_of(answer[None, None], target[None, None])))
     return float(np.mean(found))
-
-
-def _batch(
-    pairs: Sequence[HalfPair], rng: np.random.Generator, count: int, size: int, swap: bool
-) -> tuple[Any, Any]:
-    """Return crops (n, 1, size, size) of one half and of the other, turned and mirrored."""
-    import torch
-
-    areas = np.array([p.first.size for p in pairs], dtype=np.float64)
-    out = np.zeros((2, count, 1, size, size), dtype=np.float32)
-    for i, index in enumerate(rng.choice(len(pairs), count, p=areas / areas.sum())):
-        halves = [pairs[index].first, pairs[index].second]
-        if swap and rng.random() < 0.5:
-            halves.reverse()
-        ny, nx = halves[0].shape
-        y, x = (int(rng.integers(0, max(1, n - size + 1))) for n in (ny, nx))
-        # Bright particles are as common as dark ones: the network must favour neither.
-        sign = np.float32(rng.choice([-1.0, 1.0]))
-        turns, flip = int(rng.integers(4)), bool(rng.random() < 0.5)
-        both = np.zeros((2, size, size), dtype=np.float32)
-        for k, half in enumerate(halves):
-            part = half[y : y + size, x : x + size]
-            both[k, : part.shape[0], : part.shape[1]] = part
-        both = np.rot90(both, turns, (1, 2))
-        out[:, i, 0] = sign * (both[:, :, ::-1] if flip else both)
-    return torch.from_numpy(out[0]), torch.from_numpy(out[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -36,7 +36,7 @@ class NetworkField:
 
     pixels: FloatArray
     scale: tuple[float, float]
-    origin: tuple[int, int]
+    origin: tuple[float, float]
     full: tuple[int, int]
     flags: tuple[str, ...] = ()
 
@@ -47,6 +47,25 @@ class NetworkField:
     def outwards(self, yx: FloatArray) -> FloatArray:
         """Return positions (n, 2) of the field in pixels of the micrograph."""
         return np.asarray(yx / np.asarray(self.scale) + np.asarray(self.origin))
+
+    def from_border(self, yx: FloatArray) -> FloatArray:
+        """Return how far positions (n, 2) of the field are from the micrograph's border, (n,).
+
+        Pixels of the field; the micrograph's border may lie outside of it.
+        """
+        ends = self.inwards(np.array([[0.0, 0.0], np.asarray(self.full) - 1.0]))
+        return np.asarray(np.minimum(yx - ends[0], ends[1] - yx).min(axis=1))
+
+    def within(self, margin: float) -> NetworkField:
+        """Return the part that is so many of its pixels away from the micrograph's border."""
+        ends = self.inwards(np.array([[0.0, 0.0], np.asarray(self.full) - 1.0]))
+        low = np.maximum(np.ceil(ends[0] + margin), 0).astype(int)
+        high = np.minimum(np.floor(ends[1] - margin) + 1, self.pixels.shape[1:]).astype(int)
+        return replace(
+            self,
+            pixels=np.ascontiguousarray(self.pixels[:, low[0] : high[0], low[1] : high[1]]),
+            origin=tuple(self.outwards(low[None].astype(float))[0].tolist()),
+        )
 
 
 def network_field(

@@ -35,6 +35,12 @@ class ModelCard(BaseModel):
     micrographs: int = Field(description="Micrographs it was trained on.")
     particles: int = Field(description="Particles marked in them.")
     objective: str = Field(default="pn", description="Objective of the training.")
+    edge: float = Field(
+        default=0.0, description="Nearer to the border none was marked on purpose, diameters."
+    )
+    views: int = Field(
+        default=1, ge=1, le=4, description="Quarter turns of the image whose answers are averaged."
+    )
     start: str = Field(default="", description="Name of the network that training started from.")
     scores: dict[str, float] = Field(
         default_factory=dict, description="Average precision and others, on validation data."

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from icefloe._types import BoolArray, FloatArray
+from icefloe._types import AnyArray, BoolArray, FloatArray
 from icefloe.kernels.peaks import find_peaks
 from icefloe.network._torch import require_torch
 from icefloe.network.field import NetworkField, network_field
 from icefloe.network.model import PickerModel
-from icefloe.network.settings import SAMPLES, NetworkSettings
+from icefloe.network.settings import EDGE, SAMPLES, NetworkSettings
 from icefloe.network.weights import load_model
-from icefloe.picking.result import Picks
+from icefloe.picking.result import Picks, weaker_count
 from icefloe.picking.threshold import split_scores
 
 __all__ = ["SMOOTHING", "field_peaks", "pick_network"]
@@ -74,31 +77,44 @@ def pick_network(
 
     centres, _, flags = answer_maps(model, field.pixels, device)
     flags = (*_doubts(model, diameter), *field.flags, *flags)
-    positions, heights = field_peaks(centres, settings.min_distance, settings.edge)
+    edge = EDGE if settings.edge is None else settings.edge
+    positions, heights = field_peaks(centres, settings.min_distance, edge)
+    if settings.edge is None and model.card.edge > EDGE:
+        inside = field.from_border(positions) >= model.card.edge * SAMPLES
+        positions, heights = positions[inside], heights[inside]
     scores = model.probability(heights)
     odds = np.log(heights / (1 - np.minimum(heights, 1 - 1e-6)))
     split = split_scores(odds - odds.min() if len(odds) else odds)
     keep = scores >= settings.threshold
-    positions, scores = positions[keep], scores[keep]
-    if settings.max_picks and len(scores) > settings.max_picks:
-        flags += (f"{len(scores) - settings.max_picks} picks beyond max_picks left out",)
-        positions, scores = positions[: settings.max_picks], scores[: settings.max_picks]
-    if not len(scores):
+    weak = np.flatnonzero(~keep)
+    chosen = np.flatnonzero(keep)
+    if settings.max_picks and len(chosen) > settings.max_picks:
+        flags += (f"{len(chosen) - settings.max_picks} picks beyond max_picks left out",)
+        chosen = chosen[: settings.max_picks]
+    if not len(chosen):
         flags += ("no particles found",)
-    yx = field.outwards(positions)
-    return Picks(
-        y=yx[:, 0],
-        x=yx[:, 1],
-        score=scores,
-        contrast=_contrast(field, positions),
-        diameter=np.full(len(scores), float(diameter)),
-        threshold=settings.threshold,
-        separation=split.separation,
-        diameter_range=(float(diameter), float(diameter)),
-        shape="network",
-        shape_yx=field.full,
-        flags=flags,
-    )
+    level, usual = _level(field, positions[chosen])
+
+    def picks(which: AnyArray) -> Picks:
+        yx = field.outwards(positions[which])
+        return Picks(
+            y=yx[:, 0],
+            x=yx[:, 1],
+            score=scores[which],
+            contrast=level(positions[which]) / usual,
+            diameter=np.full(len(which), float(diameter)),
+            threshold=settings.threshold,
+            separation=split.separation,
+            diameter_range=(float(diameter), float(diameter)),
+            shape="network",
+            shape_yx=field.full,
+            flags=flags,
+        )
+
+    found = picks(chosen)
+    if settings.max_picks:
+        return found
+    return replace(found, weaker=picks(weak[: weaker_count(len(found))]))
 
 
 def field_peaks(
@@ -132,13 +148,16 @@ def _doubts(model: PickerModel, diameter: float) -> tuple[str, ...]:
     return (f"the model was trained on particles of {made_for:g} A, not {diameter:g} A",)
 
 
-def _contrast(field: NetworkField, positions: FloatArray) -> FloatArray:
-    """Return how dark each pick is, relative to the usual one."""
-    if not len(positions):
-        return np.zeros(0)
+def _level(
+    field: NetworkField, picked: FloatArray
+) -> tuple[Callable[[FloatArray], FloatArray], float]:
+    """Return how dark places are, and what is usual for picks."""
     level = gaussian_filter(np.sinh(field.pixels[1]), _CONTRAST_BLUR * SAMPLES)
-    index = np.rint(positions).astype(np.intp)
-    values = level[index[:, 0], index[:, 1]].astype(np.float64)
-    usual = float(np.median(values))
+
+    def at(positions: FloatArray) -> FloatArray:
+        index = np.rint(positions).astype(np.intp)
+        return np.asarray(level[index[:, 0], index[:, 1]].astype(np.float64))
+
+    usual = float(np.median(at(picked))) if len(picked) else 0.0
     spread = 1.4826 * float(np.median(np.abs(level - np.median(level))))
-    return np.asarray(values / max(usual, spread, 1e-12))
+    return at, max(usual, spread, 1e-12)

@@ -28,13 +28,13 @@ from icefloe.fourier import get_threads, set_threads
 from icefloe.network.architecture import PickerNet
 from icefloe.network.calibration import Calibration, isotonic
 from icefloe.network.field import even_pixels
+from icefloe.network.loop import logits_of, weights_of
 from icefloe.network.maps import class_maps
 from icefloe.network.model import ModelCard, PickerModel
 from icefloe.network.pick import field_peaks
 from icefloe.network.samples import HEAT_SIGMA, Sample, Variation, crops, heat_map
 from icefloe.network.settings import SAMPLES
 from icefloe.network.synthetic.scenes import Family, random_scene
-from icefloe.network.train import fast_bfloat16
 from icefloe.network.weights import save_model
 from icefloe.scoring import match_picks, pool_picks
 
@@ -141,10 +141,7 @@ def train(work: Path, steps: int, seconds: float) -> PickerNet:
         images, heat, junk = crops(
             samples, np.random.default_rng((7, step)), _BATCH, _CROP, _VARIATION, weights
         )
-        images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast("cpu", torch.bfloat16, enabled=fast_bfloat16("cpu")):
-            logits = net(images)
-        loss = class_loss(logits, heat, junk)
+        loss = class_loss(logits_of(net, images, "cpu"), heat, junk)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
@@ -222,9 +219,8 @@ def write(work: Path, net: PickerNet, count: int) -> Path:
         scores={f"simulated_{k}": round(v, 4) for k, v in figures.items()},
         calibration=calibration,
     )
-    tensors = {k: v.detach().numpy().copy() for k, v in net.state_dict().items()}
     path = work / "general.safetensors"
-    save_model(path, PickerModel(card, tensors))
+    save_model(path, PickerModel(card, weights_of(net)))
     return path
 
 

@@ -6,12 +6,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["SAMPLES", "WINDOW", "NetworkSettings", "TrainSettings"]
+__all__ = ["EDGE", "SAMPLES", "WINDOW", "NetworkSettings", "TrainSettings"]
 
 # Pixels a particle diameter that the network sees, and the sigma, in diameters, of the
 # neighbourhood whose mean and variance are evened out before. Weights are trained for these.
 SAMPLES = 16
 WINDOW = 1.3
+# Picks nearer to the border are dropped, in diameters, unless somebody says otherwise.
+EDGE = 0.1
 
 
 class NetworkSettings(BaseModel):
@@ -32,10 +34,11 @@ class NetworkSettings(BaseModel):
     max_picks: int = Field(
         default=0, ge=0, description="Most picks kept in a micrograph, the best; 0 keeps all."
     )
-    edge: float = Field(
-        default=0.1,
+    edge: float | None = Field(
+        default=None,
         ge=0,
-        description="Picks whose centre is nearer to the border are dropped, in diameters.",
+        description="Picks whose centre is nearer to the border are dropped, in diameters; None: "
+        "0.1, or as far as the picks that the model learned from keep.",
     )
     contrast: Literal["dark", "bright"] = Field(
         default="dark", description="Whether particles are darker or brighter than the ice."
@@ -53,11 +56,12 @@ class TrainSettings(BaseModel):
         "that the network is sure about (truncated); as a mixture of empty and missed particles "
         "of known share (nnpu, ge-binomial).",
     )
-    missing: float = Field(
-        default=0.1,
+    missing: float | None = Field(
+        default=None,
         ge=0,
         lt=1,
-        description="Share of the particles that were not picked; for nnpu and ge-binomial.",
+        description="Share of the particles that were not picked; for nnpu and ge-binomial. Left "
+        "out: 0.1, or more where the first network finds more particles than were picked.",
     )
     steps: int = Field(default=300, ge=1, description="Batches to train on, at most.")
     batch: int = Field(default=8, ge=1, description="Crops a batch.")

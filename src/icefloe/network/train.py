@@ -4,31 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from icefloe import __version__
 from icefloe._types import BoolArray, FloatArray
-from icefloe.errors import FitError
 from icefloe.network._torch import require_torch, threads_for_torch
 from icefloe.network.calibration import platt
-from icefloe.network.checks import check_positives
-from icefloe.network.field import NetworkField, network_field
+from icefloe.network.checks import check_positives, marked_edge
+from icefloe.network.field import network_field
 from icefloe.network.model import ModelCard, PickerModel
-from icefloe.network.pick import field_peaks
-from icefloe.network.settings import SAMPLES, TrainSettings
+from icefloe.network.partial import MISSING, PARTIAL, find_unmarked
+from icefloe.network.settings import EDGE, SAMPLES, TrainSettings
 from icefloe.network.weights import load_model
-from icefloe.scoring import match_picks, pool_picks
+
+if TYPE_CHECKING:
+    from icefloe.network.validation import Part
 
 __all__ = ["TrainStep", "Training", "train_network"]
 
-# A pick is right within this many diameters of a mark.
-_RIGHT = 0.3
 # A crop is varied by up to this much; see `samples.Variation`.
 _NOISE, _CONTRAST, _BLUR = 0.3, 0.15, 0.8
 # Weight of staying with the first network's opinion on junk, of which picks say nothing.
 _JUNK = 0.1
+# Batches whose networks are averaged.
+_AVERAGED = 100
+# Share of the first network's weights in the result (Wortsman et al. 2022, arXiv:2109.01903): what
+# all particles have in common is not lost over those of a few micrographs.
+_FIRST = 0.15
+# Average precision that turns of the image must add to be worth their time.
+_WORTH = 0.005
 # Fewest validation marks that may decide when to stop and what scores are worth.
 _FEWEST_CHECKED = 15
 
@@ -81,20 +87,6 @@ class Training:
     flags: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class _Part:
-    """A micrograph with its marks and the strip that is kept for validation."""
-
-    field: NetworkField
-    yx: FloatArray  # of the marks, pixels of the field
-    checked: BoolArray  # (ny, nx)
-
-    def in_strip(self, yx: FloatArray) -> BoolArray:
-        limit = np.asarray(self.checked.shape) - 1
-        index = np.clip(np.rint(yx).astype(np.intp), 0, limit)
-        return np.asarray(self.checked[index[:, 0], index[:, 1]])
-
-
 def train_network(
     images: Sequence[FloatArray],
     positives: Sequence[tuple[FloatArray, FloatArray]],
@@ -138,107 +130,112 @@ def train_network(
         Training ran away.
     """
     require_torch()
+    from icefloe.network.validation import Part, strip
+
     settings = settings or TrainSettings()
     start = start or load_model()
     marks = [np.stack([np.asarray(y), np.asarray(x)], axis=1).astype(float) for y, x in positives]
     shapes = [(int(i.shape[0]), int(i.shape[1])) for i in images]
     marks, flags = check_positives(shapes, marks, diameter / pixel_size)
+    edge = marked_edge(shapes, marks, diameter / pixel_size)
+    if edge > EDGE:
+        flags += (
+            f"no pick is within {edge:.2f} diameters of a border: nothing is learned from there, "
+            "and the model picks nothing there unless --edge says so",
+        )
     parts = []
     for index, (image, yx) in enumerate(zip(images, marks, strict=True)):
         field = network_field(
             image, pixel_size=pixel_size, diameter=diameter, bright=settings.contrast == "bright"
         )
-        checked = _strip(field.pixels.shape[1:], index + settings.seed, settings.validation)
-        parts.append(_Part(field, field.inwards(yx), checked))
+        if edge > EDGE:
+            field = field.within(edge * SAMPLES)
+        checked = strip(field.pixels.shape[1:], index + settings.seed, settings.validation)
+        parts.append(Part(field, field.inwards(yx), checked))
         flags += tuple(f"micrograph {index + 1}: {flag}" for flag in field.flags)
+    place = "cpu" if device == "torch-cpu" else device
+    card = {"name": name, "diameter": diameter, "edge": round(edge, 3) if edge > EDGE else 0.0}
     with threads_for_torch():
-        return _run(parts, start, settings, device, name, diameter, progress, flags)
-
-
-def _strip(shape: tuple[int, ...], index: int, share: float) -> BoolArray:
-    """Return the strip for validation: inside, where picks are complete, at four places in turn."""
-    ny, nx = shape
-    checked: BoolArray = np.zeros((ny, nx), dtype=np.bool_)
-    across = checked.T if index % 2 else checked
-    start = min((0.2, 0.55)[index // 2 % 2], 1 - share)
-    n = across.shape[1]
-    across[:, round(start * n) : round((start + share) * n)] = True
-    return checked
+        if settings.missing is None:
+            found = find_unmarked(parts, start, place)
+            settings = settings.model_copy(update={"missing": found.missing})
+            flags += found.flags
+        return _run(parts, start, settings, place, card, progress, flags)
 
 
 def _run(
-    parts: list[_Part],
+    parts: list[Part],
     start: PickerModel,
     settings: TrainSettings,
-    device: str,
-    name: str,
-    diameter: float,
+    place: str,
+    card: dict[str, Any],
     progress: Callable[[TrainStep], None] | None,
     flags: tuple[str, ...],
 ) -> Training:
     import torch
 
     from icefloe.network.architecture import PickerNet
+    from icefloe.network.loop import Cycle, approach, placed, train_cycle, weights_of
+    from icefloe.network.maps import VIEWS
+    from icefloe.network.validation import look
 
-    place = "cpu" if device == "torch-cpu" else device
     torch.manual_seed(settings.seed)
     chance = torch.Generator().manual_seed(settings.seed)
-    net = PickerNet(start.card.widths)
-    net.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in start.tensors.items()})
-    net = net.to(place).to(memory_format=torch.channels_last)
+    net = placed(PickerNet(start.card.widths), start.tensors, place)
     samples = [sample for part in parts for sample in _samples(part, start, place)]
-    optimiser = torch.optim.AdamW(
-        net.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+
+    def check(now: Any, step: int, loss: float) -> TrainStep:
+        strips = look(now, parts, place)
+        return TrainStep(step, loss, strips.loss, strips.score().average_precision)
+
+    history, best = train_cycle(
+        net,
+        Cycle(
+            settings.steps,
+            settings.learning_rate,
+            settings.check_every,
+            settings.weight_decay,
+            settings.patience,
+            _AVERAGED,
+        ),
+        lambda step: _loss(net, samples, settings, step, chance, place),
+        check,
+        lambda new, old: new.average_precision > old.average_precision,
+        progress,
     )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, settings.learning_rate, total_steps=settings.steps, pct_start=0.15
-    )
-    history = [TrainStep(0, float("nan"), *_check(net, parts, place))]
-    states = {0: _copied(net)}
-    best, losses = 0, []
-    for step in range(1, settings.steps + 1):
-        loss = _step(net, samples, settings, step, chance, place)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
-        optimiser.step()
-        schedule.step()
-        losses.append(float(loss.detach()))
-        if not np.isfinite(losses[-1]):
-            raise FitError(f"Training ran away in batch {step}", hint="Use a smaller learning rate")
-        if step % settings.check_every and step != settings.steps:
-            continue
-        history.append(TrainStep(step, float(np.mean(losses)), *_check(net, parts, place)))
-        losses = []
-        if progress:
-            progress(history[-1])
-        now = len(history) - 1
-        if history[now].average_precision > history[best].average_precision:
-            states = {now: _copied(net)}
-            best = now
-        elif now - best >= settings.patience and step < 0.8 * settings.steps:
-            break
+    checked = sum(int(part.in_strip(part.yx).sum()) for part in parts)
+    views, strips = start.card.views, look(net, parts, place, start.card.views)
     if best == 0:
-        flags += ("training did not improve on the first network; that one was kept",)
-    net.load_state_dict(states[best])
-    heights, right = _validation_picks(net, parts, place)
+        flags += (
+            f"training did not improve on {start.card.name}, which was kept: these weights pick as "
+            f"it does. {checked} marks in the validation strips judge; more marks, or all of some "
+            "micrographs, may help",
+        )
+    else:
+        approach(net, placed(PickerNet(start.card.widths), start.tensors, place), _FIRST)
+        seen = {v: look(net, parts, place, v) for v in (1, VIEWS)}
+        once, often = (seen[v].score().average_precision for v in (1, VIEWS))
+        views = VIEWS if often > once + _WORTH else 1
+        strips = seen[views]
+    heights, right = strips.judged()
     calibration = start.card.calibration
-    checked = sum(int(p.in_strip(p.yx).sum()) for p in parts)
-    if checked >= _FEWEST_CHECKED:
+    if (settings.missing or 0) >= PARTIAL:
+        # Scores would become the probability that a particle was marked.
+        flags += ("marks of a part of the particles: scores are calibrated on simulated truth",)
+    elif checked >= _FEWEST_CHECKED:
         calibration = platt(calibration, heights, right)
     else:
         flags += (f"only {checked} validation picks: scores are calibrated on simulated truth",)
-    scores = calibration(heights)
-    score = pool_picks(_validation_sets(net, parts, place), _RIGHT * SAMPLES)
-    card = ModelCard(
+    score = strips.score()
+    done = ModelCard(
+        **card,
         icefloe=__version__,
-        name=name,
         data="picks of a user",
         widths=start.card.widths,
-        diameter=diameter,
         micrographs=len(parts),
         particles=sum(len(p.yx) for p in parts),
         objective=settings.objective,
+        views=views,
         start=start.card.name,
         scores={
             "validation_average_precision": round(score.average_precision, 4),
@@ -247,21 +244,17 @@ def _run(
         },
         calibration=calibration,
     )
-    tensors = {k: v.cpu().numpy().copy() for k, v in net.state_dict().items()}
-    return Training(PickerModel(card, tensors), tuple(history), best, scores, right, flags)
+    model = PickerModel(done, weights_of(net))
+    return Training(model, tuple(history), best, calibration(heights), right, flags)
 
 
-def _copied(net: Any) -> dict[str, Any]:
-    return {k: v.detach().clone() for k, v in net.state_dict().items()}
-
-
-def _samples(part: _Part, start: PickerModel, place: str) -> list[Any]:
+def _samples(part: Part, start: PickerModel, place: str) -> list[Any]:
     """Return what lies on both sides of the strip, with the first network's view of junk."""
     from icefloe.network.maps import answer_maps
     from icefloe.network.samples import HEAT_SIGMA, Sample, heat_map
 
     _, junk, _ = answer_maps(start, part.field.pixels, place)
-    ny, nx = int(part.checked.shape[0]), int(part.checked.shape[1])
+    ny, nx = part.shape
     heat = heat_map((ny, nx), part.yx, HEAT_SIGMA * SAMPLES)
     spots = np.rint(255 * junk).astype(np.uint8)
     rows, columns = part.checked.any(axis=1), part.checked.any(axis=0)
@@ -279,12 +272,14 @@ def _samples(part: _Part, start: PickerModel, place: str) -> list[Any]:
     ]
 
 
-def _step(
+def _loss(
     net: Any, samples: list[Any], settings: TrainSettings, step: int, chance: Any, place: str
 ) -> Any:
+    """Return the objective of one batch."""
     import torch
     from torch.nn import functional
 
+    from icefloe.network.loop import logits_of
     from icefloe.network.objective import centre_odds, objective_value
     from icefloe.network.samples import Variation, crops
 
@@ -295,70 +290,9 @@ def _step(
         settings.crop,
         Variation(settings.scale, _NOISE, _CONTRAST, _BLUR),
     )
-    images = images.to(place).contiguous(memory_format=torch.channels_last)
+    logits = logits_of(net, images, place)
     heat, junk = heat.to(place), junk.to(place)
-    with torch.autocast(images.device.type, torch.bfloat16, enabled=fast_bfloat16(place)):
-        logits = net(images)
-    logits = logits.float()
-    loss = objective_value(settings.objective, centre_odds(logits), heat, settings.missing, chance)
+    missing = MISSING if settings.missing is None else settings.missing
+    loss = objective_value(settings.objective, centre_odds(logits), heat, missing, chance)
     odds = logits[:, 2] - torch.logsumexp(logits[:, :2], dim=1)
     return loss + _JUNK * functional.binary_cross_entropy_with_logits(odds, junk * (1 - heat))
-
-
-def fast_bfloat16(place: str) -> bool:
-    """Return whether the device multiplies 16-bit floats in hardware."""
-    import torch
-
-    if place != "cpu":
-        return True
-    known = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    return bool(known is not None and known())
-
-
-def _validation_sets(
-    net: Any, parts: list[_Part], place: str
-) -> list[tuple[FloatArray, FloatArray, FloatArray]]:
-    import torch
-
-    from icefloe.network.maps import class_maps
-
-    found = []
-    for part in parts:
-        with torch.inference_mode():
-            centres, _ = class_maps(net, part.field.pixels, place)
-        yx, heights = field_peaks(centres)
-        inside = part.in_strip(yx)
-        found.append((yx[inside], heights[inside], part.yx[part.in_strip(part.yx)]))
-    return found
-
-
-def _validation_picks(net: Any, parts: list[_Part], place: str) -> tuple[FloatArray, BoolArray]:
-    """Return heights of the validation picks, and whether each was right."""
-    heights, right = [], []
-    for yx, values, truth in _validation_sets(net, parts, place):
-        heights.append(values)
-        right.append(match_picks(yx, values, truth, _RIGHT * SAMPLES) >= 0)
-    return np.concatenate(heights), np.concatenate(right)
-
-
-def _check(net: Any, parts: list[_Part], place: str) -> tuple[float, float]:
-    """Return cross-entropy and average precision on the validation strips."""
-    import torch
-
-    from icefloe.network.maps import class_maps
-    from icefloe.network.samples import HEAT_SIGMA, heat_map
-
-    loss, count, sets = 0.0, 0, []
-    for part in parts:
-        with torch.inference_mode():
-            centres, _ = class_maps(net, part.field.pixels, place)
-        shape = (int(part.checked.shape[0]), int(part.checked.shape[1]))
-        heat = heat_map(shape, part.yx, HEAT_SIGMA * SAMPLES)[part.checked] / 255
-        p = np.clip(centres[part.checked].astype(np.float64), 1e-6, 1 - 1e-6)
-        loss -= float(np.sum(heat * np.log(p) + (1 - heat) * np.log(1 - p)))
-        count += p.size
-        yx, heights = field_peaks(centres)
-        inside = part.in_strip(yx)
-        sets.append((yx[inside], heights[inside], part.yx[part.in_strip(part.yx)]))
-    score = pool_picks(sets, _RIGHT * SAMPLES)
-    return loss / max(1, count), score.average_precision

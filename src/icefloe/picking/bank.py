@@ -34,6 +34,9 @@ class TemplateBank:
     numbers
         Of the images, from 1, in what was given, of which some may have been left out; empty for
         1, 2, ..., k.
+    usual
+        Scores of noise and of particles in the micrographs the bank was made from: both means and
+        their common standard deviation; None where they are not known.
     """
 
     images: FloatArray
@@ -42,6 +45,7 @@ class TemplateBank:
     turns: bool = True
     flags: tuple[str, ...] = ()
     numbers: tuple[int, ...] = ()
+    usual: tuple[float, float, float] | None = None
 
     def scaled(self, pixel_size: float, reach: float) -> TemplateBank:
         """Return the bank at another pixel size, `reach` A from the centre to the rim."""

@@ -16,17 +16,17 @@ over a wider neighbourhood than the mask; `docs/picking.md` has the comparison t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from icefloe._types import BoolArray, FloatArray, Tensor
 from icefloe.errors import MissingMetadataError, SettingsError
 from icefloe.fourier import frequency_axes, irfft2, rfft2, to_device, to_numpy
-from icefloe.kernels.peaks import find_peaks
+from icefloe.kernels.peaks import find_peaks, weaker_peaks
 from icefloe.picking.junk import SCALE, junk_mask
 from icefloe.picking.normalise import SearchImage, clean_image, padded_border, search_image
-from icefloe.picking.result import Picks
+from icefloe.picking.result import Picks, weaker_count
 from icefloe.picking.settings import BlobSettings
 from icefloe.picking.templates import blob_template, ellipse_template, scale_template
 from icefloe.picking.threshold import ScoreSplit, part_scores, split_scores
@@ -142,24 +142,32 @@ def pick_blobs(
         positions, scores = positions[: settings.max_picks], scores[: settings.max_picks]
     if not len(scores):
         flags += ("no particles found",)
-    index = np.rint(positions).astype(np.intp)
-    contrast = strength[index[:, 0], index[:, 1]]
-    return Picks(
-        y=positions[:, 0] / search.scale[0],
-        x=positions[:, 1] / search.scale[1],
-        score=scores,
-        contrast=contrast,
-        diameter=np.asarray(best.sizes)[best.size[index[:, 0], index[:, 1]].astype(np.intp)],
-        threshold=float(threshold),
-        separation=split.separation,
-        diameter_range=(low, high),
-        shape=best.shape,
-        shape_yx=(int(cleaned.shape[0]), int(cleaned.shape[1])),
-        flags=flags,
-        # RELION's angle turns from +x towards -y of its images, whose y points down.
-        split=split,
-        psi=None if best.angle is None else -best.angle[index[:, 0], index[:, 1]].astype(float),
-    )
+
+    def picks(positions: FloatArray, scores: FloatArray) -> Picks:
+        index = np.rint(positions).astype(np.intp)
+        return Picks(
+            y=positions[:, 0] / search.scale[0],
+            x=positions[:, 1] / search.scale[1],
+            score=scores,
+            contrast=strength[index[:, 0], index[:, 1]],
+            diameter=np.asarray(best.sizes)[best.size[index[:, 0], index[:, 1]].astype(np.intp)],
+            threshold=float(threshold),
+            separation=split.separation,
+            diameter_range=(low, high),
+            shape=best.shape,
+            shape_yx=(int(cleaned.shape[0]), int(cleaned.shape[1])),
+            flags=flags,
+            # RELION's angle turns from +x towards -y of its images, whose y points down.
+            split=split,
+            psi=None if best.angle is None else -best.angle[index[:, 0], index[:, 1]].astype(float),
+        )
+
+    found = picks(positions, scores)
+    if settings.max_picks:
+        return found
+    distance, most = settings.min_distance * low / pixel, weaker_count(len(found))
+    weak = weaker_peaks(best.score, distance, threshold, 0.0, allowed)
+    return replace(found, weaker=picks(weak[0][:most], weak[1][:most]))
 
 
 def _shapes(settings: BlobSettings) -> tuple[str, ...]:

@@ -26,7 +26,7 @@ from icefloe.picking.match import match_templates
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.template import REACH, MatchField, match_field
 from icefloe.picking.templates import blob_template
-from icefloe.picking.threshold import split_particles
+from icefloe.picking.threshold import split_particles, usual_parts
 
 __all__ = ["Bootstrap", "bootstrap_bank", "size_evidence"]
 
@@ -85,6 +85,7 @@ class _Average:
     explained: float
     visible: float = 0.0
     shape: str = ""
+    usual: tuple[float, float, float] | None = None
 
 
 def bootstrap_bank(
@@ -147,7 +148,8 @@ def bootstrap_bank(
     if start is None:
         # The average of long particles in all directions is narrower than they are.
         diameter = max(best.visible, 2 * _extent(bank))
-        bank = TemplateBank(bank.images, bank.pixel_size, diameter, False)
+        bank = replace(bank, diameter=diameter)
+    bank = replace(bank, usual=best.usual)
     return Bootstrap(bank, found.sizes, found.evidence, best.shape, best.n, best.visible)
 
 
@@ -176,6 +178,7 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> _Average:
     half = bank.images.shape[1] // 2
     total, n = np.zeros(bank.images.shape[1:]), 0
     explained = area = 0.0
+    splits = []
     for field in fields:
         # Sizes of two micrographs may differ, and so their reduced pixels, by less than a percent.
         maps = match_templates(field.image, field.inside, bank)
@@ -186,6 +189,11 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> _Average:
         split = split_particles(heights)
         places = places[(heights > split.threshold) & (heights < split.ceiling)]
         at = np.rint(places).astype(np.intp)
+        if split.clear:
+            inner = score[field.allowed]
+            centre = float(np.median(inner))
+            spread = 1.4826 * float(np.median(np.abs(inner - centre)))
+            splits.append(split.scaled(spread, centre))
         explained += float((score[at[:, 0], at[:, 1]] ** 2).sum()) * width**2
         area += float(np.count_nonzero(field.allowed))
         at = at[int(_SKIPPED * len(at)) :][:_WINDOWS] + field.search.pad
@@ -199,7 +207,7 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> _Average:
         )  # fmt: skip
     image = radial_average(total / n)
     bank = TemplateBank(image[None], bank.pixel_size, bank.diameter, False)
-    return _Average(bank, n, explained / max(area, 1.0))
+    return _Average(bank, n, explained / max(area, 1.0), usual=usual_parts(splits))
 
 
 def _extent(bank: TemplateBank) -> float:

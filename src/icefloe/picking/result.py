@@ -10,7 +10,14 @@ import numpy as np
 from icefloe._types import AnyArray, FloatArray
 from icefloe.picking.threshold import ScoreSplit
 
-__all__ = ["Picks"]
+__all__ = ["Picks", "weaker_count"]
+
+_FEWEST_WEAKER = 200
+
+
+def weaker_count(picked: int) -> int:
+    """Return how many peaks below the threshold are kept beside so many picks."""
+    return max(_FEWEST_WEAKER, picked)
 
 
 @dataclass(frozen=True)
@@ -50,6 +57,9 @@ class Picks:
         blobs.
     split
         How the scores of all peaks, picked or not, part into noise and particles.
+    weaker
+        What a lower threshold would have picked, too: the best of it, best first, in the same
+        units. None with `max_picks`.
     """
 
     y: FloatArray
@@ -67,6 +77,7 @@ class Picks:
     template: AnyArray | None = None
     power: FloatArray | None = None
     split: ScoreSplit | None = None
+    weaker: Picks | None = None
 
     def __len__(self) -> int:
         return len(self.y)

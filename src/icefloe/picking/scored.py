@@ -5,7 +5,7 @@ The maps hold all that a choice of picks needs, so other thresholds cost millise
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -13,13 +13,13 @@ from scipy.ndimage import gaussian_filter
 from icefloe._types import AnyArray, BoolArray, FloatArray
 from icefloe.errors import SettingsError
 from icefloe.fourier import to_numpy
-from icefloe.kernels.peaks import find_peaks
+from icefloe.kernels.peaks import find_peaks, weaker_peaks
 from icefloe.picking.blob import contrast_map, standardise
 from icefloe.picking.junk import on_junk
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.normalise import SearchImage
-from icefloe.picking.result import Picks
-from icefloe.picking.threshold import split_particles
+from icefloe.picking.result import Picks, weaker_count
+from icefloe.picking.threshold import split_as, split_particles
 
 __all__ = ["ScoreMaps", "picks_from_maps", "power_map"]
 
@@ -63,6 +63,8 @@ class ScoreMaps:
         Of the particle, A.
     flags
         What was done.
+    usual
+        `TemplateBank.usual` of the templates.
     """
 
     score: FloatArray
@@ -78,6 +80,7 @@ class ScoreMaps:
     pixel_size: float
     diameter: float
     flags: tuple[str, ...] = ()
+    usual: tuple[float, float, float] | None = None
 
 
 def power_map(search: SearchImage, width: float) -> tuple[FloatArray, FloatArray]:
@@ -131,53 +134,78 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     centre = float(np.median(inner))
     spread = 1.4826 * float(np.median(np.abs(inner - centre)))
     split = split.scaled(spread, centre)
+    known = None
+    if not split.clear and maps.usual is not None:
+        known = split_as(centre + spread * heights[free], maps.usual)
+    if known is not None:
+        split = known
+        usual = everywhere[free & (centre + spread * heights > split.threshold)]
     threshold = settings.threshold
     if threshold is None:
         threshold = split.threshold
-        if not split.clear:
+        if known is not None:
+            flags += (split.reason,)
+        elif not split.clear:
             flags += ("particles do not stand out from the noise; only the strongest were kept",)
     positions, scores = find_peaks(maps.score, settings.min_distance * width, threshold, allowed)
     keep = clean(positions)
     positions, scores = positions[keep], scores[keep]
     at = tuple(np.rint(positions).astype(np.intp).T)
     place = tuple(np.rint(usual if len(usual) else positions).astype(np.intp).T)
-    contrast = maps.level[at] / _usual_level(maps.level[place])
-    power = maps.power[at] / max(float(np.median(maps.power[at])) if len(scores) else 0.0, 1e-12)
-    keep = np.ones(len(scores), dtype=np.bool_)
-    if settings.max_contrast:
-        keep &= np.abs(contrast) <= settings.max_contrast
-    for limit, values, beyond in (
-        (settings.max_score, scores, 1),
-        (settings.min_power, power, -1),
-        (settings.max_power, power, 1),
-    ):
-        if limit is not None:
-            keep &= beyond * (values - limit) <= 0
-    chosen = np.flatnonzero(keep)
-    if settings.max_picks and len(chosen) > settings.max_picks:
-        flags += (f"{len(chosen) - settings.max_picks} picks beyond max_picks left out",)
-        chosen = chosen[: settings.max_picks]
-    if not len(chosen):
+    level = _usual_level(maps.level[place])
+    usual_power = max(float(np.median(maps.power[at])) if len(scores) else 0.0, 1e-12)
+
+    def picks(positions: FloatArray, scores: FloatArray, most: int) -> tuple[Picks, int]:
+        """Return those within the limits, at most so many, and how many there are."""
+        at = tuple(np.rint(positions).astype(np.intp).T)
+        contrast, power = maps.level[at] / level, maps.power[at] / usual_power
+        keep = np.ones(len(scores), dtype=np.bool_)
+        if settings.max_contrast:
+            keep &= np.abs(contrast) <= settings.max_contrast
+        for limit, values, beyond in (
+            (settings.max_score, scores, 1),
+            (settings.min_power, power, -1),
+            (settings.max_power, power, 1),
+        ):
+            if limit is not None:
+                keep &= beyond * (values - limit) <= 0
+        chosen = np.flatnonzero(keep)
+        there = len(chosen)
+        chosen = chosen[:most] if most else chosen
+        angle = maps.angle[at][chosen].astype(np.float64)
+        found = Picks(
+            y=positions[chosen, 0] / maps.scale[0] + maps.origin[0],
+            x=positions[chosen, 1] / maps.scale[1] + maps.origin[1],
+            score=scores[chosen],
+            contrast=contrast[chosen],
+            diameter=np.full(len(chosen), maps.diameter),
+            threshold=float(threshold),
+            separation=split.separation,
+            diameter_range=(maps.diameter, maps.diameter),
+            shape="template",
+            shape_yx=maps.full,
+            # RELION's psi turns the other way: from +x towards -y in its images, whose y points
+            # down.
+            psi=(180 - angle) % 360 - 180,
+            template=maps.template[at][chosen].astype(np.int64),
+            power=power[chosen],
+            split=split,
+        )
+        return found, there
+
+    found, there = picks(positions, scores, settings.max_picks)
+    if there > len(found):
+        flags += (f"{there - len(found)} picks beyond max_picks left out",)
+    if not len(found):
         flags += ("no particles found",)
-    angle = maps.angle[at][chosen].astype(np.float64)
-    return Picks(
-        y=positions[chosen, 0] / maps.scale[0] + maps.origin[0],
-        x=positions[chosen, 1] / maps.scale[1] + maps.origin[1],
-        score=scores[chosen],
-        contrast=contrast[chosen],
-        diameter=np.full(len(chosen), maps.diameter),
-        threshold=float(threshold),
-        separation=split.separation,
-        diameter_range=(maps.diameter, maps.diameter),
-        shape="template",
-        shape_yx=maps.full,
-        flags=flags,
-        # RELION's psi turns the other way: from +x towards -y in its images, whose y points down.
-        psi=(180 - angle) % 360 - 180,
-        template=maps.template[at][chosen].astype(np.int64),
-        power=power[chosen],
-        split=split,
+    found = replace(found, flags=flags)
+    if settings.max_picks:
+        return found
+    weak, heights = weaker_peaks(
+        maps.score, settings.min_distance * width, threshold, centre, allowed
     )
+    keep = clean(weak)
+    return replace(found, weaker=picks(weak[keep], heights[keep], weaker_count(len(found)))[0])
 
 
 def _usual_level(levels: FloatArray) -> float:

@@ -218,4 +218,5 @@ def score_maps(
         pixel_size=float(pixel_size),
         diameter=float(diameter),
         flags=(*bank.flags, *field.flags),
+        usual=bank.usual,
     )

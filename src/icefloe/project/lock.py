@@ -6,9 +6,10 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from icefloe.errors import OutputError, ProjectLockedError
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from icefloe.project.layout import Project
 
 __all__ = ["is_locked", "project_lock", "registry_lock"]
+
+_LOOKS, _LOOK = 8, 0.05  # times, and seconds between
 
 
 @contextmanager
@@ -41,7 +44,7 @@ def project_lock(project: Project) -> Iterator[None]:
         ) from error
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(handle)
         except OSError as error:
             handle.seek(0)
             raise ProjectLockedError(
@@ -52,6 +55,19 @@ def project_lock(project: Project) -> Iterator[None]:
         handle.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}) + "\n")
         handle.flush()
         yield
+
+
+def _lock(handle: TextIO) -> None:
+    """Lock a file; wait for those who only look (`is_locked`), which hold it for a moment."""
+    for attempt in range(_LOOKS):
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if attempt == _LOOKS - 1:
+                raise
+            time.sleep(_LOOK)
+        else:
+            return
 
 
 def is_locked(project: Project) -> bool:

@@ -22,8 +22,11 @@ DOWNLOADS = {
     "methods.txt": ("report/methods.txt", "text/plain; charset=utf-8"),
     "workflow.json": ("report/workflow.json", "application/json"),
     "relion.zip": ("export/relion.zip", "application/zip"),
-    "particles.cs": ("export/particles.cs", "application/octet-stream"),
-    "picks.cs": ("export/picks.cs", "application/octet-stream"),
+    # Not below export/: their paths are counted from where they lie, and must not climb.
+    "particles.cs": ("particles.cs", "application/octet-stream"),
+    "particles.csg": ("particles.csg", "text/plain; charset=utf-8"),
+    "picks.cs": ("picks.cs", "application/octet-stream"),
+    "picks.csg": ("picks.csg", "text/plain; charset=utf-8"),
 }
 
 Kind = Literal["report", "pdf", "methods", "relion", "cryosparc"]
@@ -173,12 +176,13 @@ def _cryosparc(project: Project) -> tuple[list[str], list[str]]:
     known = {path: shapes[stem] for path in listed if (stem := PurePath(path).stem) in shapes}
     bright = Session.open(project.root).settings.extract.invert
     target = _target(project, "particles.cs")
-    write_cryosparc_particles(target, blocks, known, bright=bright)
+    group = write_cryosparc_particles(target, blocks, known, bright=bright, root=project.root)
     lines = [
-        f"{len(blocks['particles'])} particles; paths are relative to {project.root}: give that "
-        "directory to cryoSPARC's Import Particle Stack as the particle data path"
+        f"{len(blocks['particles'])} particles: give {group} to cryoSPARC's Import Result Group; "
+        "or relion/particles.star to Import Particle Stack, with the session's directory as the "
+        "particle data path"
     ]
-    return ["particles.cs"], [*lines, *notes]
+    return ["particles.cs", "particles.csg"], [*lines, *notes]
 
 
 def _cryosparc_picks(
@@ -194,6 +198,11 @@ def _cryosparc_picks(
         )
     sets = read_sets([star], lambda listed, _: project.root / listed)
     names = {name: f"micrographs/{name}.mrc" for name in sets}
-    write_cryosparc(_target(project, "picks.cs"), sets, names, shapes)
+    target = _target(project, "picks.cs")
+    write_cryosparc(target, sets, names, shapes)
     total = sum(len(one) for one in sets.values())
-    return ["picks.cs"], [f"{total} picks in {len(sets)} micrographs", *notes]
+    line = (
+        f"{total} picks in {len(sets)} micrographs: give {target.with_suffix('.csg')} to "
+        "cryoSPARC's Import Result Group"
+    )
+    return ["picks.cs", "picks.csg"], [line, *notes]

@@ -16,9 +16,10 @@ from icefloe.report.summary import micrograph_geometry, reliable_numbers
 from icefloe.web.numbers import describe
 
 __all__ = ["FIGURES", "PICTURES", "exposure_detail", "figure", "hand_picks_path"]
-__all__ += ["micrograph_file", "picture", "png"]
+__all__ += ["micrograph_file", "pick_candidates", "picture", "png"]
 
 _THUMBNAIL = 160
+_PICK = ("x", "y", "score", "diameter", "power")
 # What may be asked for, and the file beside the exposure's sidecars: never a path from outside.
 _MASK = "mask"
 PICTURES = {
@@ -43,7 +44,6 @@ def exposure_detail(project: Project, record: ExposureRecord) -> dict[str, Any]:
     numbers = reliable_numbers(record)
     shape, pixel_size = micrograph_geometry(record)
     picks = numbers.get("pick", {})
-    keys = ("x", "y", "score", "diameter", "power")
     flags = {stage: list(found) for stage, found in record.flags.items() if found}
     failure = record.failure
     detail = {
@@ -57,8 +57,10 @@ def exposure_detail(project: Project, record: ExposureRecord) -> dict[str, Any]:
         "failure": None if failure is None else [failure.stage, failure.message],
         "shape": shape,
         "pixel_size": pixel_size,
-        "picks": {key: picks.get(key) or [] for key in keys},
+        "picks": {key: picks.get(key) or [] for key in _PICK},
+        "candidates": pick_candidates(project, record),
         "threshold": picks.get("threshold"),
+        "limits": picks.get("limits"),
         "method": "blob" if picks.get("shape_found") != "template" else "template",
         "zoom": micrograph_file(project, record) is not None,
         "numbers": _rows(record),
@@ -71,6 +73,20 @@ def exposure_detail(project: Project, record: ExposureRecord) -> dict[str, Any]:
     return found
 
 
+def pick_candidates(project: Project, record: ExposureRecord) -> dict[str, Any] | None:
+    """Return all peaks that limits of picks choose from; None where picking kept none of them."""
+    from icefloe.engine.pick_candidates import CANDIDATES, read_candidates
+
+    path = record.file("pick", CANDIDATES)
+    if path is None or not path.resolve().is_relative_to(project.root.resolve()):
+        return None
+    found = read_candidates(path)
+    if found is None:
+        return None
+    lists = {key: found.columns[key].tolist() if key in found.columns else [] for key in _PICK}
+    return {**lists, "picked": found.picked, "threshold": found.threshold}
+
+
 def _rows(record: ExposureRecord) -> list[dict[str, Any]]:
     from icefloe.curation.measures import number_names, values_of
 
@@ -80,7 +96,7 @@ def _rows(record: ExposureRecord) -> list[dict[str, Any]]:
         value = float(values_of([record], name)[0])
         rows.append(
             {"name": name, "label": text.label, "unit": text.unit, "about": text.about}
-            | {"value": value}
+            | {"value": value, "main": text.main}
         )
     return rows
 

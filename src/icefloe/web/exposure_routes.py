@@ -11,7 +11,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from icefloe.project import ExposureRecord, Project
-from icefloe.web import changes, crops, exposure
+from icefloe.web import changes, crops, exposure, tools
 from icefloe.web.served import Handler, NoSuchError, Served, body, routes
 
 __all__ = ["ExposureRoutes"]
@@ -35,6 +35,7 @@ class ExposureRoutes:
         }
         post: dict[str, Handler] = {
             "/api/picks": self.save_picks,
+            "/api/limits": self.choose_picks,
         }
         return [*routes("GET", get), *routes("POST", post)]
 
@@ -72,7 +73,8 @@ class ExposureRoutes:
 
     async def crop(self, request: Request) -> Response:
         """Give a part of a micrograph."""
-        asked = crops.CropIn.model_validate(dict(request.query_params))
+        given = {k: v for k, v in request.query_params.items() if k != "v"}
+        asked = crops.CropIn.model_validate(given)
         record = await run_in_threadpool(partial(self._record, request))
         content = await run_in_threadpool(crops.crop, self.served.project, record, asked)
         if content is None:
@@ -98,6 +100,15 @@ class ExposureRoutes:
             return changes.save_picks(self.served.project, record, asked)
 
         return JSONResponse({"saved": await run_in_threadpool(make)})
+
+    async def choose_picks(self, request: Request) -> Response:
+        """Choose the picks of the session by limits of score and power, or say what that does."""
+        asked = await body(request, tools.LimitsIn)
+        found = await run_in_threadpool(tools.choose_picks, self.served.project, asked)
+        if asked.save:  # pages see it at once
+            await run_in_threadpool(self.served.watch.poll)
+            await self.served.hub.publish(self.served.watch.table.version)
+        return JSONResponse(found)
 
     def _record(self, request: Request) -> ExposureRecord:
         record = self.served.watch.record(request.query_params.get("name", ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from icefloe.engine.pick_settings import PickLimits
 from icefloe.optics import CtfParameters, advise_box, ctf_1d, wavelength
 from icefloe.project import Project
 from icefloe.project.live_log import live_figures, read_entries
@@ -16,8 +18,8 @@ from icefloe.project.live_state import read_state
 from icefloe.project.lock import is_locked
 from icefloe.project.sidecar import plain_json
 
-__all__ = ["CalculatorIn", "SettingsIn", "calculate", "change", "live_facts"]
-__all__ += ["settings_list"]
+__all__ = ["CalculatorIn", "LimitsIn", "SettingsIn", "calculate", "change", "choose_picks"]
+__all__ += ["live_facts", "settings_list"]
 
 _POINTS = 512
 
@@ -53,14 +55,15 @@ class CalculatorIn(BaseModel):
     cs: float = Field(ge=-10, le=50, description="Spherical aberration, mm.")
     amplitude_contrast: float = Field(ge=0, le=1, description="A fraction.")
     pixel_size: float = Field(gt=0.05, le=100, description="Of the micrograph, A.")
+    smallest: float = Field(default=0, ge=-1e6, le=1e6, description="Smallest defocus, A.")
+    phase_shift: float = Field(default=0, ge=-360, le=360, description="Of a phase plate, degrees.")
 
 
 def calculate(asked: CalculatorIn) -> dict[str, Any]:
-    """Return box, delocalisation and the CTF up to Nyquist."""
+    """Return box, delocalisation and the CTF at both defoci up to Nyquist."""
     pixel = asked.pixel_size
     advice = advise_box(asked.diameter, asked.defocus, asked.resolution, asked.voltage, pixel)
-    defocus = (asked.defocus, asked.defocus)
-    lens = CtfParameters(*defocus, 0.0, asked.voltage, asked.cs, asked.amplitude_contrast)
+    optics = (0.0, asked.voltage, asked.cs, asked.amplitude_contrast, asked.phase_shift)
     k = np.linspace(0, 0.5 / asked.pixel_size, _POINTS)
     found: dict[str, Any] = plain_json(
         {
@@ -70,7 +73,8 @@ def calculate(asked: CalculatorIn) -> dict[str, Any]:
             "pixels": advice.pixels,
             "size": advice.size,
             "frequency": k.round(6),
-            "ctf": ctf_1d(lens, k).round(5),
+            "ctf": ctf_1d(CtfParameters(asked.defocus, asked.defocus, *optics), k).round(5),
+            "smallest": ctf_1d(CtfParameters(asked.smallest, asked.smallest, *optics), k).round(5),
         }
     )
     return found
@@ -114,9 +118,15 @@ def _add_rows(
                 "key": prefix + key,
                 "value": values[key],
                 "default": plain_json(default) if not isinstance(default, BaseModel) else None,
-                "about": field.description or "",
+                "about": _with_units(field.description or ""),
             }
         )
+
+
+def _with_units(text: str) -> str:
+    """Return a description with the sign of the angstrom, which settings files write as A."""
+    text = text.replace("e/A^2", "e/Å²").replace("A^2", "Å²")
+    return re.sub(r"(?<=, )A(?=[;,.:)]| \(|$)|(?<=\d )A\b", "Å", text)
 
 
 def change(project: Project, asked: SettingsIn) -> dict[str, Any]:
@@ -144,3 +154,31 @@ def change(project: Project, asked: SettingsIn) -> dict[str, Any]:
     if asked.save:
         change_settings(project, session.settings, nested)
     return {"stale": stale, "saved": asked.save}
+
+
+class LimitsIn(BaseModel):
+    """Limits of the session's picks."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limits: PickLimits
+    save: bool = Field(description="Choose the picks, or only say what that would do.")
+
+
+def choose_picks(project: Project, asked: LimitsIn) -> dict[str, Any]:
+    """Choose the picks of the session by limits, or only say what that would do.
+
+    Raises
+    ------
+    ProjectLockedError
+        A run is at work.
+    SettingsError, OutputError
+    """
+    from icefloe.curation.journal import add_limits
+    from icefloe.engine import Session
+    from icefloe.engine.pick_limits import choose_again
+
+    found = choose_again(Session.open(project.root), asked.limits, save=asked.save)
+    if asked.save:
+        add_limits(project, asked.limits.model_dump())
+    return {**asdict(found), "saved": asked.save}

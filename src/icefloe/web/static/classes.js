@@ -20,10 +20,11 @@ export class Classes extends Component {
   }
 
   async open(id) {
+    this.wanted = id;
     try {
       const detail = await getJson("classes/set", { set: id });
-      this.setState({ detail, chosen: new Set(detail.chosen), saved: null, stale: null, error: "" });
-    } catch (error) { this.setState({ error: error.message, detail: null }); }
+      if (id === this.wanted) this.setState({ detail, chosen: new Set(detail.chosen), saved: null, stale: null, error: "" });
+    } catch (error) { if (id === this.wanted) this.setState({ error: error.message, detail: null }); }
   }
 
   toggle(k) {
@@ -62,7 +63,7 @@ export class Classes extends Component {
         <label>Order <select onChange=${(e) => this.setState({ sort: e.target.value })}><option value="number">number</option>${has("score") && html`<option value="score">score</option>`}${has("population") && html`<option value="population">particles</option>`}</select></label>
         ${!guest && html`<button onClick=${() => this.choose(() => true)}>All</button><button onClick=${() => this.choose(() => false)}>None</button>
         ${has("score") && html`<button title="score of 0.5 at least, and no other class like it" onClick=${() => this.choose((c) => c.score >= 0.5 && !c.like)}>The good ones that differ</button>`}`}</div>`}
-      ${detail && html`<p class="about">${detail.classes.length} images of ${detail.box} px at ${number(detail.pixel_size)} Å: ${number(detail.box * detail.pixel_size)} Å wide; particle ${number(detail.diameter)} Å.</p>
+      ${detail && html`<p class="about">${detail.classes.length} ${detail.classes.length === 1 ? "image" : "images"} of ${detail.box} px at ${number(detail.pixel_size)} Å: ${number(detail.box * detail.pixel_size)} Å wide; particle ${number(detail.diameter)} Å.</p>
       <ul class="gallery classes">${order.map((c) => html`<li key=${c.number}><button class="thumb" aria-pressed=${chosen.has(c.number) ? "true" : "false"} disabled=${guest} onClick=${() => this.toggle(c.number)}>
         <img alt="Class ${c.number}" src=${address("classes/picture", { set: detail.id, number: c.number })} />
         <span class="name">${c.number}${c.like ? `, like ${c.like}` : ""}</span>

@@ -23,17 +23,34 @@ async function decide(decision) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea")) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  // Keys are for looking through exposures; what is written stays writing, and sliders keep arrows.
+  const field = event.target.closest("input, select, textarea");
+  if (field && !(event.key.length === 1 && ["range", "radio", "checkbox"].includes(field.type))) return;
   if (event.key === "Enter" && event.target.closest("button, summary, a")) return;
+  if (event.key !== "Escape" && !["session", "exposure"].includes(store.view)) return;
+  if (event.repeat && "rau".includes(event.key)) return;
   const action = KEYS[event.key];
   if (action) { event.preventDefault(); action(); }
 });
+window.addEventListener("popstate", () => store.visit(location.search));
 
 class App extends Component {
   componentDidMount() {
+    this.view = store.view;
+    window.addEventListener("scroll", () => { if (store.view === "session" && this.view === "session") this.at = scrollY; }, { passive: true });
     store.on(() => this.setState({}));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.repaint());
     window.addEventListener("resize", () => this.repaint());
+  }
+
+  // The session is where it was left, with the exposure that was looked at in focus.
+  componentDidUpdate() {
+    const { view } = store, last = this.view;
+    if (view === last) return;
+    this.view = view;
+    scrollTo(0, view === "session" ? this.at || 0 : 0);
+    if (view === "session" && last === "exposure") document.querySelector(".thumb.current")?.focus({ preventScroll: true });
   }
 
   repaint() {
@@ -51,9 +68,9 @@ class App extends Component {
 
   render() {
     const { session, view } = store;
-    const tab = (name, text) => html`<button role="tab" aria-selected=${view === name ? "true" : "false"} onClick=${() => store.show(name)}>${text}</button>`;
+    const tab = (name, text) => html`<button aria-current=${view === name ? "page" : null} onClick=${() => store.show(name)}>${text}</button>`;
     return html`<header><h1>Icefloe <span>${session.name}</span></h1>
-        ${!session.calculator && html`<div role="tablist" aria-label="Views">${tab("session", "Session")}${tab("classes", "Classes")}${tab("settings", "Settings")}${tab("tools", "Calculator, report, export")}</div>`}
+        ${!session.calculator && html`<nav aria-label="Views">${tab("session", "Session")}${tab("classes", "Classes")}${tab("settings", "Settings")}${tab("tools", "Calculator, report, export")}</nav>`}
         <span class="soft">${store.guest ? "looking only" : ""}</span>
         <span class="link-state ${store.connected ? "on" : "off"}">${store.connected ? "live" : "connecting …"}</span>
         <button onClick=${() => this.theme()}>Light / dark</button></header>
@@ -76,10 +93,7 @@ try {
   await store.load();
   const app = document.getElementById("app");
   app.replaceChildren();
-  if (store.session.calculator) store.view = "tools";
-  const wanted = new URLSearchParams(location.search);
-  if (wanted.has("exposure")) { store.current = wanted.get("exposure"); store.view = "exposure"; }
-  else if (wanted.has("view")) store.view = wanted.get("view");
+  store.visit(location.search);
   render(html`<${App} />`, app);
   app.dataset.ready = "true";
   store.listen();

@@ -32,9 +32,9 @@ export class GridMap extends Component {
     store.painters.add(this.paint);
     this.watch = new IntersectionObserver(([entry]) => { this.visible = entry.isIntersecting; this.paint(); });
     this.watch.observe(this.base);
-    onDrag(this.canvas, EDGE, (part, at) => {
+    onDrag(this.canvas, EDGE, (part, at, dragged) => {
       const { x, y, w, h } = this.frame();
-      if (!part && !store.selection.brushes.has("#map")) { this.choose(x + at.x * w, y + at.y * h, 8 * w / this.canvas.clientWidth); return; }
+      if (!dragged && !store.selection.brushes.has("#map")) { this.choose(x + at.x * w, y + at.y * h, 8 * w / this.canvas.clientWidth); return; }
       store.brush("#map", part && { kind: "box", x: "#map_x", y: "#map_y", x0: x + part.x0 * w, x1: x + part.x1 * w, y0: y + part.y0 * h, y1: y + part.y1 * h });
     });
     this.paint();

@@ -167,9 +167,10 @@ export function drawPoints(canvas, xs, xRange, ys, yRange, selection, verdict, b
   }
 }
 
-// Reports the fractions (0 to 1) of the plot between which the pointer was dragged; null for a click.
+// Reports the fractions (0 to 1) of the plot between which the pointer was dragged; null for a click,
+// which is one only when the button is let go.
 export function onDrag(canvas, margin, report) {
-  let from = null;
+  let from = null, dragged = false;
   const at = (event) => {
     const box = canvas.getBoundingClientRect();
     const clip = (t) => Math.min(1, Math.max(0, t));
@@ -178,17 +179,27 @@ export function onDrag(canvas, margin, report) {
       y: clip(1 - (event.clientY - box.top - margin.top) / (box.height - margin.top - margin.bottom)),
     };
   };
-  const send = (event) => {
+  const send = (event, last) => {
+    if (!from || !canvas.clientWidth) return; // another view was opened meanwhile
     const to = at(event);
     const wide = Math.abs(to.x - from.x) > 0.01 || Math.abs(to.y - from.y) > 0.02;
-    report(wide ? { x0: Math.min(from.x, to.x), x1: Math.max(from.x, to.x), y0: Math.min(from.y, to.y), y1: Math.max(from.y, to.y) } : null, to);
+    dragged ||= wide;
+    if (!dragged && !last) return;
+    report(wide ? { x0: Math.min(from.x, to.x), x1: Math.max(from.x, to.x), y0: Math.min(from.y, to.y), y1: Math.max(from.y, to.y) } : null, to, dragged);
   };
-  canvas.addEventListener("pointerdown", (event) => { from = at(event); canvas.setPointerCapture(event.pointerId); });
-  canvas.addEventListener("pointermove", (event) => { if (from) send(event); });
-  canvas.addEventListener("pointerup", (event) => { if (from) { send(event); from = null; } });
+  canvas.addEventListener("pointerdown", (event) => {
+    if (event.button > 0) return;
+    from = at(event);
+    dragged = false;
+    canvas.setPointerCapture(event.pointerId);
+  });
+  canvas.addEventListener("pointermove", (event) => send(event, false));
+  canvas.addEventListener("pointerup", (event) => { send(event, true); from = null; });
+  canvas.addEventListener("pointercancel", () => { from = null; });
 }
 
-export function drawLine(canvas, xs, ys, { yRange, labels }) {
+// Curves over one axis, each with its colour.
+export function drawLines(canvas, xs, curves, { yRange, labels }) {
   const { ctx, width, height } = prepare(canvas);
   const m = SIDE, w = width - m.left - m.right, h = height - m.top - m.bottom;
   const hi = xs[xs.length - 1];
@@ -199,10 +210,12 @@ export function drawLine(canvas, xs, ys, { yRange, labels }) {
   ctx.moveTo(m.left, y(0));
   ctx.lineTo(m.left + w, y(0));
   ctx.stroke();
-  ctx.strokeStyle = colours.chosen;
-  ctx.beginPath();
-  xs.forEach((x, i) => ctx[i ? "lineTo" : "moveTo"](m.left + (w * x) / hi, y(ys[i])));
-  ctx.stroke();
+  for (const { ys, colour } of curves) {
+    ctx.strokeStyle = colours[colour];
+    ctx.beginPath();
+    xs.forEach((x, i) => ctx[i ? "lineTo" : "moveTo"](m.left + (w * x) / hi, y(ys[i])));
+    ctx.stroke();
+  }
   ctx.fillStyle = colours.soft;
   ctx.textAlign = "right";
   ctx.textBaseline = "middle";

@@ -20,6 +20,12 @@ export class Rules extends Component {
     } catch (error) { this.setState({ error: error.message }); }
   }
 
+  // Exposures that arrive count, too, but a large session is not counted all the time.
+  componentDidUpdate() {
+    const { table } = this.props.store, now = performance.now();
+    if (this.state.counts && table.version !== this.version && now - this.ended > Math.max(15000, 10 * this.took)) this.count(this.state.rules);
+  }
+
   change(rules) {
     this.setState({ rules, saved: false });
     this.count(rules);
@@ -27,11 +33,15 @@ export class Rules extends Component {
 
   async count(rules) {
     if (this.props.store.guest) return;
-    const asked = (this.asked = (this.asked || 0) + 1);
+    const asked = (this.asked = (this.asked || 0) + 1), start = performance.now();
+    this.version = this.props.store.table.version;
+    this.ended = Infinity;
     try {
       const counts = await post("rules/preview", { rules });
       if (asked === this.asked) this.setState({ counts, error: "" });
     } catch (error) { if (asked === this.asked) this.setState({ counts: null, error: error.message }); }
+    this.ended = performance.now();
+    this.took = this.ended - start;
   }
 
   async save() {
@@ -47,7 +57,7 @@ export class Rules extends Component {
     const edit = (i, part) => this.change(rules.map((rule, j) => (i === j ? { ...rule, ...part } : rule)));
     return html`<section class="panel" aria-label="Rules"><h2>Rules ${!saved && html`<span class="draft">not saved</span>`}</h2>
       <p class="about">An exposure must fulfil all of them to be kept. Decisions by hand win over rules and are kept apart.</p>
-      <table><thead><tr><th>Keep</th><th>Reason</th><th title="exposures that the rule rejects">takes</th><th title="that no other rule rejects">only it</th><th title="of which it can say nothing">unknown</th><th></th></tr></thead>
+      <table><thead><tr><th>Keep</th><th>Reason</th><th class="num" title="exposures that the rule rejects">takes</th><th class="num" title="that no other rule rejects">only it</th><th class="num" title="of which it can say nothing">unknown</th><th></th></tr></thead>
       <tbody>${rules.map((rule, i) => html`<tr key=${i}>
         <td><input class="rule" aria-label="Rule ${i + 1}" disabled=${guest} value=${rule.keep} onChange=${(e) => edit(i, { keep: e.target.value })} /></td>
         <td><input aria-label="Reason of rule ${i + 1}" disabled=${guest} value=${rule.reason} onChange=${(e) => edit(i, { reason: e.target.value })} /></td>

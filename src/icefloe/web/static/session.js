@@ -88,9 +88,9 @@ export class Card extends Component {
   }
 
   paint() {
-    if (!this.visible) return;
     const { store, column } = this.props;
     const { table, selection } = store;
+    if (!this.visible || !table.columns.has(column.name)) return; // after a reload it may be gone
     const values = table.columns.get(column.name).values;
     const range = table.binned(column.name);
     drawHistogram(this.histogram, range, selection.histogram(column.name), selection.brushes.get(column.name));
@@ -102,7 +102,7 @@ export class Card extends Component {
   render({ store, column }) {
     const brush = store.selection.brushes.get(column.name);
     const title = column.unit ? `${column.label} (${column.unit})` : column.label;
-    const limit = (key, text) => html`<label>${text} <input type="number" step="any" value=${brush && Number.isFinite(brush[key]) ? Number(brush[key].toPrecision(6)) : ""}
+    const limit = (key, text) => html`<label>${text} <input type="number" step="any" value=${brush && Number.isFinite(brush[key]) ? Number(brush[key].toPrecision(5)) : ""}
       onChange=${(event) => {
         const value = event.target.value === "" ? null : Number(event.target.value);
         const old = brush || { lo: -Infinity, hi: Infinity };
@@ -179,20 +179,25 @@ export class Scatter extends Component {
 export class Gallery extends Component {
   constructor(props) {
     super(props);
-    this.state = { page: 0 };
+    this.state = { page: 0, newest: null };
   }
 
-  render({ store }, { page }) {
-    const { table, selection } = store;
+  render({ store }, { page, newest }) {
+    const { table, selection, session } = store;
+    const live = Boolean(session.live && session.live.running && session.live.live);
+    const last = newest ?? live; // what arrives is seen first
     const pages = Math.max(1, Math.ceil(selection.count / PAGE));
     const shown = Math.min(page, pages - 1);
     const go = (to) => this.setState({ page: Math.min(pages - 1, Math.max(0, to)) });
     return html`<section aria-label="Exposures">
-      <div class="bar"><button disabled=${shown === 0} onClick=${() => go(shown - 1)}>Earlier</button>
+      <div class="bar"><label>Order <select onChange=${(event) => this.setState({ newest: event.target.value === "newest", page: 0 })}>
+          <option value="oldest" selected=${!last}>oldest first</option><option value="newest" selected=${last}>newest first</option></select></label>
+        <button disabled=${shown === 0} onClick=${() => go(shown - 1)}>Previous page</button>
         <span>page ${shown + 1} of ${pages}</span>
-        <button disabled=${shown === pages - 1} onClick=${() => go(shown + 1)}>Later</button>
-        <button disabled=${shown === pages - 1} onClick=${() => go(pages - 1)}>Latest</button></div>
-      <ul class="gallery">${selection.list(PAGE, shown * PAGE).map((i) => {
+        <button disabled=${shown === pages - 1} onClick=${() => go(shown + 1)}>Next page</button></div>
+      ${!selection.count && table.n > 0 && html`<p>No exposure is selected.</p>`}
+      ${!table.n && html`<p>There are no exposures yet. They are shown here as <code>icefloe run</code> finishes them.</p>`}
+      <ul class="gallery">${members(selection, shown, last).map((i) => {
         const name = table.names[i];
         const verdict = VERDICTS[table.verdict[i]];
         const hand = BY[table.by[i]] === "person" ? " by hand" : "";
@@ -203,6 +208,13 @@ export class Gallery extends Component {
           <span class="name">${name}</span><span class="soft">${verdict}${hand}</span></button></li>`;
       })}</ul></section>`;
   }
+}
+
+// The places of the exposures on a page of the list.
+function members(selection, page, newest) {
+  if (!newest) return selection.list(PAGE, page * PAGE);
+  const end = selection.count - page * PAGE, start = Math.max(0, end - PAGE);
+  return selection.list(end - start, start).reverse();
 }
 
 function defocus(table, i) {

@@ -2,11 +2,11 @@
 
 import { Component, html } from "./vendor/htm-preact.js";
 import { address, getJson, post } from "./api.js";
-import { drawLine, number } from "./plots.js";
+import { drawLines, number } from "./plots.js";
 import { Trial } from "./trial.js";
 
-const FIELDS = [["diameter", "Particle diameter (Å)", 150], ["defocus", "Largest defocus (Å)", 20000], ["resolution", "Aim (Å)", 3], ["pixel_size", "Pixel size (Å)", 1],
-  ["voltage", "Voltage (kV)", 300], ["cs", "Spherical aberration (mm)", 2.7], ["amplitude_contrast", "Amplitude contrast", 0.1]];
+const FIELDS = [["diameter", "Particle diameter (Å)", 150], ["defocus", "Largest defocus (Å)", 20000], ["smallest", "Smallest defocus (Å)", 8000], ["resolution", "Aim (Å)", 3], ["pixel_size", "Pixel size (Å)", 1],
+  ["voltage", "Voltage (kV)", 300], ["cs", "Spherical aberration (mm)", 2.7], ["amplitude_contrast", "Amplitude contrast (0 to 1)", 0.1], ["phase_shift", "Phase shift (degrees)", 0]];
 
 export class Calculator extends Component {
   constructor(props) {
@@ -23,12 +23,16 @@ export class Calculator extends Component {
   componentDidMount() { this.ask(this.state.values); }
 
   componentDidUpdate() {
-    if (this.state.found && this.canvas) drawLine(this.canvas, this.state.found.frequency, this.state.found.ctf, { yRange: [-1, 1], labels: { x: "frequency (1/Å)" } });
+    if (this.state.found && this.canvas) drawLines(this.canvas, this.state.found.frequency, [{ ys: this.state.found.smallest, colour: "brush" }, { ys: this.state.found.ctf, colour: "chosen" }], { yRange: [-1, 1], labels: { x: "frequency (1/Å)" } });
   }
 
   async ask(values) {
+    const asked = (this.asked = (this.asked || 0) + 1);
     this.setState({ values });
-    try { this.setState({ found: await getJson("calculator", values), error: "" }); } catch (error) { this.setState({ error: error.message, found: null }); }
+    try {
+      const found = await getJson("calculator", values);
+      if (asked === this.asked) this.setState({ found, error: "" });
+    } catch (error) { if (asked === this.asked) this.setState({ error: error.message, found: null }); }
   }
 
   render(_, { values, found, error }) {
@@ -37,20 +41,21 @@ export class Calculator extends Component {
       <div class="form">${FIELDS.map(([key, label]) => html`<label>${label} <input type="number" step="any" value=${values[key]} onChange=${(e) => this.ask({ ...values, [key]: e.target.value })} /></label>`)}</div>
       ${error && html`<p class="alarm" role="alert">${error}</p>`}
       ${found && html`<p role="status">Spread <b>${number(found.delocalisation)} Å</b> on each side; box at least ${number(found.minimum)} Å: <b>${found.pixels} px</b> (${number(found.size)} Å). Wavelength ${number(found.wavelength)} Å.</p>
-      <canvas class="curve" ref=${(e) => { this.canvas = e; }} role="img" aria-label="CTF against frequency"></canvas>`}</section>`;
+      <canvas class="curve" ref=${(e) => { this.canvas = e; }} role="img" aria-label="CTF against frequency, for the largest and the smallest defocus"></canvas>
+      <p class="about"><span class="key chosen">—</span> CTF at the largest defocus, <span class="key brush">—</span> at the smallest, up to Nyquist (twice the pixel size). Where it is 0 nothing is recorded.</p>`}</section>`;
   }
 }
 
 export class Settings extends Component {
   constructor(props) {
     super(props);
-    // Limits that were found with the sliders of an exposure.
-    const drafts = props.store.drafts || {};
-    props.store.drafts = null;
+    const drafts = props.store.drafts || {}; // kept while other views are looked at
     this.state = { rows: [], changes: drafts, answer: null, error: "", filter: "" };
   }
 
   componentDidMount() { this.fetch(this.state.changes); }
+
+  componentDidUpdate() { this.props.store.drafts = this.state.changes; }
 
   async fetch(changes = {}) {
     try { this.setState({ rows: await getJson("settings"), changes }); } catch (error) { this.setState({ error: error.message }); }
@@ -81,7 +86,7 @@ export class Settings extends Component {
     const any = Object.keys(changes).length > 0;
     return html`<section class="panel"><h2>Settings</h2>
       <div class="bar"><label>Find <input type="search" value=${filter} onInput=${(e) => this.setState({ filter: e.target.value })} /></label>
-        ${!store.guest && html`<button disabled=${!any} onClick=${() => this.send(false)}>What would become stale?</button><button class="main" disabled=${!any} onClick=${() => this.send(true)}>Save</button>`}</div>
+        ${!store.guest && html`<button disabled=${!any} onClick=${() => this.setState({ changes: {}, answer: null, error: "" })}>Forget the changes</button><button disabled=${!any} onClick=${() => this.send(false)}>What would become stale?</button><button class="main" disabled=${!any} onClick=${() => this.send(true)}>Save</button>`}</div>
       ${error && html`<p class="alarm" role="alert">${error}</p>`}
       ${answer && html`<p role="status">${answer.saved ? "Saved." : "Not saved yet."} ${Object.keys(answer.stale).length ? `The next run does again: ${Object.entries(answer.stale).map(([s, n]) => `${s} (${n})`).join(", ")}.` : "No result becomes stale."}</p>`}
       ${store.guest && !any ? "" : html`<${Trial} any=${any} guest=${store.guest} changes=${() => this.changes()} adopted=${() => this.fetch()} />`}

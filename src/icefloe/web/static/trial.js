@@ -14,9 +14,9 @@ class Still extends Component {
 
   load() {
     const { detail, trial } = this.props;
-    this.image = new Image();
-    this.image.onload = () => this.paint();
-    this.image.src = address("picture", { name: detail.name, picture: "preview", v: Date.now(), ...(trial ? { trial: 1 } : {}) });
+    const image = (this.image = new Image());
+    image.onload = () => { if (image === this.image) this.paint(); };
+    image.src = address("picture", { name: detail.name, picture: "preview", v: Date.now(), ...(trial ? { trial: 1 } : {}) });
     this.paint();
   }
 
@@ -51,11 +51,12 @@ export class Trial extends Component {
 
   componentDidMount() { this.look(); }
 
-  componentWillUnmount() { clearTimeout(this.timer); }
+  componentWillUnmount() { clearTimeout(this.timer); this.gone = true; }
 
   async look() {
     try {
       const trial = await getJson("trial");
+      if (this.gone) return;
       this.setState({ trial });
       if (trial.state === "running") this.timer = setTimeout(() => this.look(), 1000);
       else if (trial.state === "done" && !this.state.name && trial.names.length) this.compare(trial.names[0]);
@@ -75,7 +76,11 @@ export class Trial extends Component {
   }
 
   async compare(name) {
-    try { this.setState({ pair: await getJson("trial/exposure", { name }), name, error: "" }); } catch (error) { this.setState({ error: error.message }); }
+    this.wanted = name;
+    try {
+      const pair = await getJson("trial/exposure", { name });
+      if (name === this.wanted) this.setState({ pair, name, error: "" });
+    } catch (error) { if (name === this.wanted) this.setState({ error: error.message }); }
   }
 
   async adopt(save) {
@@ -104,7 +109,7 @@ export class Trial extends Component {
           <tr><th scope="row">median</th>${trial.columns.map((c, k) => cell(median(trial.old[k]), median(trial.new[k])))}</tr></tbody></table>
         ${pair && html`<h3>${name}</h3><div class="pair">${["old", "new"].map((side) => html`<div key=${side}>
           <${Still} detail=${pair[side]} trial=${side === "new"} title=${side === "old" ? "Old" : "New"} />
-          ${Object.keys(SHOWN).filter((f) => pair[side].figures.includes(f)).map((f) => html`<figure key=${f}><figcaption>${SHOWN[f]}</figcaption><img class="light" alt="${SHOWN[f]}, ${side}" src=${address("figure", { name, figure: f, v: Object.keys(trial.changes).join(), ...(side === "new" ? { trial: 1 } : {}) })} /></figure>`)}</div>`)}</div>`}
+          ${Object.keys(SHOWN).filter((f) => pair[side].figures.includes(f)).map((f) => html`<figure key=${f}><figcaption>${SHOWN[f]}</figcaption><img class="light" alt="${SHOWN[f]}, ${side}" src=${address("figure", { name, figure: f, v: JSON.stringify(trial.changes), ...(side === "new" ? { trial: 1 } : {}) })} /></figure>`)}</div>`)}</div>`}
         ${!guest && html`<div class="bar"><button onClick=${() => this.adopt(false)}>What would become stale?</button><button class="main" onClick=${() => this.adopt(true)}>Take these settings over</button></div>`}
         ${stale && html`<p role="status">${stale.saved ? "Taken over." : "Not taken over yet."} ${Object.keys(stale.stale).length ? `The next run does again: ${Object.entries(stale.stale).map(([s, n]) => `${s} (${n})`).join(", ")}.` : "No result becomes stale."}</p>`}`}
     </section>`;
