@@ -1,9 +1,9 @@
 """Worker processes, here or on a cluster, through Parsl's HighThroughputExecutor.
 
 Parsl (Babuji et al. 2019, HPDC) starts the workers, gives each a task at a time, and says which
-task was lost when one of them dies. A lost task is given out again a few times (`icefloe.engine.tries`)
-and then recorded as this exposure's failure, so that a movie that kills every worker it meets costs
-only itself.
+task was lost when one of them dies. A lost task is given out again a few times
+(`icefloe.engine.tries`) and then recorded as this exposure's failure, so that a movie that kills
+every worker it meets costs only itself.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Feed", "ListFeed", "Lost", "WorkerPool", "local_config", "read_config"]
 
-# So many managers of local workers may die one after the other; and so many of what gives out tasks.
+# So many managers of local workers may die one after the other, and so many interchanges.
 _MANAGERS = 5
 _POLL = 0.5
 # Tasks given out for each worker: one that it does and one that waits, so that no worker is idle

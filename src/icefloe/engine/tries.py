@@ -1,9 +1,9 @@
 """What is done about an exposure whose worker died.
 
-A movie that kills each worker is to cost only itself; a worker that was killed by chance, or for want
-of memory while others were at work, is to cost nothing. Who killed it cannot be known. But what kills
-does so at one stage, so deaths are counted as long as nothing new is recorded; and before an exposure
-is given up, it is tried as often again while no other worker does anything.
+A movie that kills each worker is to cost only itself; a worker that was killed by chance, or for
+want of memory while others were at work, is to cost nothing. Who killed it cannot be known. But
+what kills does so at one stage, so deaths are counted as long as nothing new is recorded; and
+before an exposure is given up, it is tried as often again while no other worker does anything.
 """
 
 from __future__ import annotations
