@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["died", "dismiss"]
 
-_ENOUGH = 10.0  # s
-# Workers on this machine see within half a second that their manager is gone.
-_WORKERS_END = 1.0  # s
+_ENOUGH = 12.0  # s
+_WORKERS_END = 3.0  # s
 
 
 def died(config: Config) -> bool:
@@ -39,7 +38,6 @@ def dismiss(config: Config) -> None:
         cleaner.join(_ENOUGH)
     # Where that took too long: it must not hold up what follows, nor the end of the run.
     parsl.clear()
-    threading.Event().wait(_WORKERS_END)
 
 
 def _is_dead(executor: Any) -> bool:
@@ -49,6 +47,8 @@ def _is_dead(executor: Any) -> bool:
 
 def _clean(kernel: Any, config: Config) -> None:
     import atexit
+
+    import psutil
 
     atexit.unregister(kernel.atexit_cleanup)
     dead: list[Any] = [executor for executor in config.executors if _is_dead(executor)]
@@ -60,10 +60,28 @@ def _clean(kernel: Any, config: Config) -> None:
             context, pipe.close = pipe.zmq_context, pipe.zmq_socket.close
             threading.Thread(target=context.term, daemon=True).start()
     kernel.job_status_poller.close()
-    for executor in dead:  # Parsl leaves the jobs of one in a bad state
+    # Parsl leaves the jobs of one in a bad state. On this machine they are gone before anything is
+    # given out again, so that no exposure is with two workers; elsewhere as soon as a job ends.
+    here = [process for executor in dead for process in _managers_here(executor)]
+    for executor in dead:
         known = executor.status_facade
         jobs = executor.blocks_to_job_id.items()
         running = [job for block, job in jobs if block not in known or not known[block].terminal]
         with suppress(Exception):
             executor.provider.cancel(running)
+    for process in psutil.wait_procs(here, timeout=_WORKERS_END)[1]:
+        with suppress(psutil.Error):
+            process.kill()
     kernel.cleanup()
+
+
+def _managers_here(executor: Any) -> list[Any]:
+    """Return the managers of an executor's workers on this machine, and their workers."""
+    import psutil
+
+    found: list[Any] = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if f"--logdir={executor.worker_logdir}" in process.cmdline():
+                found += [process, *process.children(recursive=True)]
+    return found
