@@ -187,7 +187,7 @@ def main() -> None:
                 work / one / "picks" / "reference" / "reference.json" for one in ("alone", name)
             ]
             if made[0].is_file() and made[1].is_file():
-                # One whose workers died three times is not among them; nor does it come in later.
+                # One that was given up is not among them; nor does it come in later.
                 inputs = [json.loads(path.read_text())["inputs"] for path in made]
                 if inputs[0] != inputs[1]:
                     print(f"reference made from {inputs[1]}, undisturbed from {inputs[0]}")
