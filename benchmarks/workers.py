@@ -15,6 +15,7 @@ and no stage that was recorded may have been done again. --light takes stages th
 from __future__ import annotations
 
 import argparse
+import json
 import random
 import shutil
 import subprocess
@@ -182,6 +183,14 @@ def main() -> None:
         for name in ("pool", "killed"):
             compared, different = compare(work / "alone", work / name)
             print(f"{name}: {compared} files compared, different: {different or 'none'}")
+            made = [
+                work / one / "picks" / "reference" / "reference.json" for one in ("alone", name)
+            ]
+            if made[0].is_file() and made[1].is_file():
+                # One that was given up is not among them; nor does it come in later.
+                inputs = [json.loads(path.read_text())["inputs"] for path in made]
+                if inputs[0] != inputs[1]:
+                    print(f"reference made from {inputs[1]}, undisturbed from {inputs[0]}")
             bad += different
     sys.exit(1 if bad else 0)
 

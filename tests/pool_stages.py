@@ -35,7 +35,7 @@ class _Fake:
         if self.name == "import":
             return Outcome({"kind": "micrograph", "text": word})
         if self.name == "ctf":
-            _misbehave(work.source, word)
+            _misbehave(work, word)
         text = f"{work.name} {self.name} {word}"
         path = f"micrographs/{work.name}_{self.name}.txt"
         output = Output("text", path, lambda target: write_text(target, text))
@@ -50,7 +50,8 @@ def _word(source: Path) -> str:
     return content[224:304].split(b"\0")[0].decode().strip()
 
 
-def _misbehave(source: Path, word: str) -> None:
+def _misbehave(work: Work, word: str) -> None:
+    source = work.source
     if word == "fails":
         raise FitError("Nothing fits")
     if word == "full":
@@ -66,6 +67,15 @@ def _misbehave(source: Path, word: str) -> None:
         time.sleep(60)
     if word == "slow":
         time.sleep(0.5)
+    if word == "unlucky":  # dies twice, and then unless all others are done
+        log = source.with_suffix(".log")
+        before = log.read_text().split() if log.exists() else []
+        others = len(list(source.parent.glob("*.mrc"))) - 1
+        waits = len(list(work.session.project.micrographs.glob("*_extract.txt"))) < others
+        dies = len(before) < 2 or waits
+        log.write_text(" ".join([*before, "dies" if dies else "lives"]))
+        if dies:
+            os.kill(os.getpid(), signal.SIGKILL)
     if word == "once":  # dies in its first worker only
         mark = source.with_suffix(".died")
         if not mark.exists():

@@ -28,7 +28,9 @@ from icefloe.engine.live import run_live
 from icefloe.engine.live_options import LiveOptions
 from icefloe.engine.pool import WorkerPool, local_config, read_config, worker_count
 from icefloe.engine.setup import open_or_create
-from icefloe.errors import DiskFullError, InputError, SettingsError
+from icefloe.engine.tries import Pending, Verdict
+from icefloe.engine.worker import ExposureTask
+from icefloe.errors import DeviceError, DiskFullError, InputError, SettingsError
 from icefloe.project import Failure, Project, load_record
 from icefloe.project.live_log import read_entries
 from live_script import Script
@@ -80,7 +82,8 @@ def test_workers_lose_only_what_cannot_be_done(pool: WorkerPool, tmp_path: Path)
     assert summary.ran == 8
     assert summary.failures["bad"].message == "Nothing fits."
     assert summary.failures["p"].stage == "ctf"
-    assert "Each of 2 workers that began with it died" in summary.failures["p"].message
+    # Two while others worked, two while none did.
+    assert "Each of 4 workers that began with it died" in summary.failures["p"].message
     assert "took longer than 4 s" in summary.failures["h"].message
     assert "_misbehave" in summary.failures["h"].message  # where it hung
     found = states(session)
@@ -140,6 +143,103 @@ def test_a_manager_that_dies_is_replaced(tmp_path: Path) -> None:
     assert [summary.failures for summary in done] == [{}]
     assert set(states(session).values()) == {"done"}
     assert not manager.is_running() or manager.status() == psutil.STATUS_ZOMBIE
+
+
+def test_an_exposure_whose_workers_died_is_tried_again_alone(
+    pool: WorkerPool, tmp_path: Path
+) -> None:
+    words = {f"g{i}": "slow" for i in range(4)}
+    session = make(tmp_path, a="unlucky", **words)
+    summary = run_session(session, stages=STAGES, pool=pool)
+    assert not summary.failures
+    assert set(states(session).values()) == {"done"}
+    assert (tmp_path / "raw" / "a.log").read_text() == "dies dies lives"
+
+
+def test_deaths_count_by_stage(tmp_path: Path) -> None:
+    directory = tmp_path / "exposures" / "a"
+    directory.mkdir(parents=True)
+    entry = Pending(ExposureTask(str(tmp_path), "a", "a.mrc"))
+    assert entry.worker_died(2) is Verdict.AGAIN
+    for stage in ("motion", "ctf"):  # it gets further each time
+        (directory / f"{stage}.json").touch()
+        assert entry.worker_died(2) is Verdict.AGAIN
+    assert entry.worker_died(2) is Verdict.ALONE
+    assert [entry.worker_died(2) for _ in range(2)] == [Verdict.AGAIN, Verdict.LOST]
+    assert entry.given_to == 6
+
+    # Not for ever, whatever it does.
+    other, deaths = Pending(entry.task), 0
+    while other.worker_died(2) is not Verdict.LOST:
+        (directory / f"{deaths}.json").touch()
+        deaths += 1
+    assert 10 < deaths < 15
+
+    # A hang is no chance.
+    (directory / ".hang.txt").write_text("here")
+    hung = Pending(entry.task)
+    assert [hung.worker_died(2) for _ in range(2)] == [Verdict.AGAIN, Verdict.LOST]
+
+
+def test_who_gives_out_the_tasks_dies(tmp_path: Path) -> None:
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for index in range(6):
+        (raw / f"m{index}.txt").write_text(f"movie {index}")
+    command = [sys.executable, str(HERE / "slow_session.py"), "0.2", "run", str(raw / "*.txt")]
+    command += ["--diameter", "100", "--workers", "2", "--project", str(tmp_path / "s")]
+    run = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        begun = tmp_path / "s" / "exposures"
+        deadline = time.monotonic() + 60
+        while not list(begun.glob("*/ctf.json")):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        old = _workers(tmp_path / "s")
+        assert len(old) >= 3  # and their manager
+        _kill_interchange(run.pid)
+        killed = time.monotonic()
+        while not set(_workers(tmp_path / "s")) - set(old):
+            assert time.monotonic() < killed + 20
+            time.sleep(0.05)
+        assert not any(process.is_running() for process in old)  # none is beside the new ones
+        before = len(list(begun.glob("*/*.json")))
+        while len(list(begun.glob("*/*.json"))) == before:
+            assert time.monotonic() < killed + 20
+            time.sleep(0.05)
+        said = run.communicate(timeout=60)[1]
+    finally:
+        run.kill()
+    assert run.returncode == 0, said
+    project = Project(tmp_path / "s")
+    sources = project.read_registry()
+    assert {load_record(project, n, s).state for n, s in sources.items()} == {"done"}
+
+
+def test_a_pool_that_cannot_be_started_again_says_so(pool: WorkerPool, tmp_path: Path) -> None:
+    session = make(tmp_path, a="slow", b="slow", c="slow", d="slow")
+    assert pool.submit(_busy).result(60)
+    _kill_interchange(os.getpid())
+    begin = time.monotonic()
+    with pytest.raises(DeviceError, match=r"was killed.*goes on from there"):
+        run_session(session, stages=STAGES, pool=pool)
+    assert time.monotonic() < begin + 20
+
+
+def _kill_interchange(run: int) -> None:
+    found = [c for c in psutil.Process(run).children() if "interchange" in " ".join(c.cmdline())]
+    assert len(found) == 1
+    found[0].kill()
+
+
+def _workers(project: Path) -> list[psutil.Process]:
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            command = " ".join(process.cmdline())
+            if "engine.manager" in command and f"--logdir={project}/" in command:
+                found += [process, *process.children()]
+    return found
 
 
 def test_a_lock_is_free_when_its_holder_dies() -> None:

@@ -76,12 +76,15 @@ class WorkerChoice:
             return
         import os
 
-        config = self.parsl_config(project.root / "parsl", device)
+        renew = functools.partial(self.parsl_config, project.root / "parsl", device)
+        config = renew()
         from icefloe.engine.pool import WorkerPool, worker_count
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         per_worker = threads or (0 if self.config else max(1, cores // worker_count(config)))
-        with WorkerPool(config, device=device, threads=per_worker, limit=60 * self.limit) as pool:
+        with WorkerPool(
+            config, device=device, threads=per_worker, limit=60 * self.limit, renew=renew
+        ) as pool:
             yield pool
 
 

@@ -1,8 +1,8 @@
 """Worker processes, here or on a cluster, through Parsl's HighThroughputExecutor.
 
 Parsl (Babuji et al. 2019, HPDC) starts the workers, gives each a task at a time, and says which
-task was lost when one of them dies. What is done about a lost task is decided here: it is given
-out again a few times and then recorded as this exposure's failure, so that a movie that kills
+task was lost when one of them dies. A lost task is given out again a few times
+(`icefloe.engine.tries`) and then recorded as this exposure's failure, so that a movie that kills
 every worker it meets costs only itself.
 """
 
@@ -14,7 +14,8 @@ import re
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,7 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
 
+from icefloe.engine import distributor
 from icefloe.engine.guard import guarded
+from icefloe.engine.tries import Pending, Verdict
 from icefloe.engine.worker import DEFAULT_STAGES, ExposureResult, ExposureTask, run_task
 from icefloe.errors import DeviceError, InputError, SettingsError
 
@@ -32,15 +35,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Feed", "ListFeed", "Lost", "WorkerPool", "local_config", "read_config"]
 
-# A node that goes down takes the tasks of all its workers along, none of which is to blame.
-_NODE_TRIES = 10
-# So many managers of local workers may die one after the other.
+# So many managers of local workers may die one after the other, and so many interchanges.
 _MANAGERS = 5
 _POLL = 0.5
 # Tasks given out for each worker: one that it does and one that waits, so that no worker is idle
 # and the newest exposure need not wait behind many.
 _AHEAD = 2
 _UNKNOWN_WORKERS = 64
+# An exposure that is to be tried alone waits so long for nobody to work by itself: seconds.
+_PATIENCE = 120.0
 _PARSLS = "process_worker_pool.py"
 
 
@@ -96,13 +99,6 @@ class Lost:
 
 
 @dataclass
-class _Pending:
-    task: ExposureTask
-    tries: int = 1
-    node_tries: int = 1
-
-
-@dataclass
 class WorkerPool:
     """Workers for the time of a ``with`` block.
 
@@ -115,9 +111,13 @@ class WorkerPool:
     limit
         Seconds after which a worker that is still at one exposure ends itself; 0: never.
     tries
-        How many workers a task may kill before it is given up.
+        How many workers a task may kill in a row before it is tried alone, and then before it is
+        given up.
     stages
         ``module:name`` of the stages.
+    renew
+        Returns the configuration anew, for when the process that gives out the tasks was killed;
+        without it the run ends then.
     """
 
     config: Config
@@ -126,7 +126,9 @@ class WorkerPool:
     limit: float = 0.0
     tries: int = 3
     stages: str = DEFAULT_STAGES
+    renew: Callable[[], Config] | None = None
     _pool: ParslPoolExecutor | None = None
+    _renewed: int = 0
     _ahead: int = field(init=False, default=1)
 
     def __post_init__(self) -> None:
@@ -152,7 +154,10 @@ class WorkerPool:
     ) -> None:
         if self._pool is not None:
             # Tasks under way need not be waited for: their files are whole or not there.
-            self._pool.shutdown(wait=False)
+            if distributor.died(self.config):
+                distributor.dismiss(self.config)
+            else:
+                self._pool.shutdown(wait=False)
             self._pool = None
 
     def submit(self, function: Any, *arguments: Any) -> Future[Any]:
@@ -167,10 +172,12 @@ class WorkerPool:
         None is yielded at least twice a second while nothing ends, so that the caller can look
         after other things.
         """
-        pending: dict[Future[Any], _Pending] = {}
-        while pending or not feed.ended():
-            while len(pending) < self._ahead and (task := feed.take()) is not None:
-                pending[self.submit(run_task, task)] = _Pending(task)
+        pending: dict[Future[Any], Pending] = {}
+        later: deque[Pending] = deque()  # to be tried alone
+        while pending or later or not feed.ended():
+            if distributor.died(self.config):
+                self._start_again(pending)
+            self._give_out(feed, pending, later)
             if not pending:
                 time.sleep(_POLL)
                 yield None
@@ -179,15 +186,51 @@ class WorkerPool:
             for future in done:
                 entry = pending.pop(future)
                 outcome = self._outcome(future, entry)
-                if outcome is None:
+                if outcome is Verdict.AGAIN:
                     pending[self.submit(run_task, entry.task)] = entry
+                elif outcome is Verdict.ALONE:
+                    later.append(entry)
+                elif outcome is Verdict.LOST:
+                    yield Lost(entry.task, entry.given_to, f"{future.exception()}")
                 else:
                     yield outcome
             if not done:
                 yield None
 
-    def _outcome(self, future: Future[Any], entry: _Pending) -> ExposureResult | Lost | None:
-        """Return what a future came to; None if the task is to be given out again."""
+    def _give_out(
+        self, feed: Feed, pending: dict[Future[Any], Pending], later: deque[Pending]
+    ) -> None:
+        if any(entry.alone for entry in pending.values()):
+            return
+        if not later or time.monotonic() < later[0].since + _PATIENCE:
+            while len(pending) < self._ahead and (task := feed.take()) is not None:
+                pending[self.submit(run_task, task)] = Pending(task)
+        if later and not pending:
+            entry = later.popleft()
+            pending[self.submit(run_task, entry.task)] = entry
+
+    def _start_again(self, pending: dict[Future[Any], Pending]) -> None:
+        """Start everything anew, and give out again what is under way."""
+        from parsl.concurrent import ParslPoolExecutor
+
+        under_way = [future for future in pending if not future.done()]
+        distributor.dismiss(self.config)
+        self._pool = None
+        self._renewed += 1
+        if self.renew is None or self._renewed > _MANAGERS:
+            raise DeviceError(
+                "The process that gives out the exposures to the workers (Parsl's interchange) was "
+                "killed",
+                hint="What is done is kept: the same command goes on from there",
+            )
+        self.config = self.renew()
+        self._pool = ParslPoolExecutor(self.config)
+        for future in under_way:
+            entry = pending.pop(future)
+            pending[self.submit(run_task, entry.task)] = entry
+
+    def _outcome(self, future: Future[Any], entry: Pending) -> ExposureResult | Verdict:
+        """Return what a future came to, or what is to be done where its worker died."""
         from parsl.executors.errors import BadStateException
         from parsl.executors.high_throughput.errors import ManagerLost, WorkerLost
 
@@ -200,13 +243,11 @@ class WorkerPool:
                 f"The workers cannot be started ({error})",
                 hint="'icefloe cluster check' tries them one step after the other",
             ) from error
-        if isinstance(error, WorkerLost) and entry.tries < self.tries:
-            entry.tries += 1
-            return None
-        if isinstance(error, ManagerLost) and entry.node_tries < _NODE_TRIES:
-            entry.node_tries += 1
-            return None
-        return Lost(entry.task, max(entry.tries, entry.node_tries), f"{error}")
+        if isinstance(error, WorkerLost):
+            return entry.worker_died(self.tries)
+        if isinstance(error, ManagerLost):
+            return entry.node_died()
+        return Verdict.LOST
 
 
 def worker_count(config: Config) -> int:

@@ -160,5 +160,5 @@ def _why(lost: Lost, limit: float) -> str:
         )
     return (
         f"Each of {lost.tries} workers that began with it died ({lost.reason}): out of memory, or "
-        "a file that crashes a library. Try it alone with fewer --workers and --retry-failed."
+        "a file that crashes a library. --retry-failed tries again, best where more memory is free."
     )
