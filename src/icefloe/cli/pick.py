@@ -74,7 +74,7 @@ def command() -> None:
     "--max-contrast",
     type=float,
     default=None,
-    help="Avoid what has this many times a particle's contrast and, for particles of 180 A and "
+    help="Avoid what has this many times a particle's contrast and, for particles of 144 A and "
     "more, carbon and crystals; 0 avoids nothing [3].",
 )
 @click.option("--bright", is_flag=True, help="Particles are brighter than the ice.")

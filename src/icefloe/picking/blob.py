@@ -43,7 +43,7 @@ _PEAK_SPACING = 0.45
 _CONTRAST_BLUR = 0.25
 # Junk that is so many times smaller than the particles is looked for at its own scale, too: the
 # contrast, blurred over a particle, hardly shows it.
-_LARGE = 1.5
+_LARGE = 1.2
 # Step, degrees, of the angles at which an ellipse is looked for.
 _ANGLE_STEP = 15.0
 

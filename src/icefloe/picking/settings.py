@@ -87,7 +87,7 @@ class BlobSettings(BaseModel):
         default=3.0,
         ge=0,
         description="Picks with more than this many times the contrast of the median pick are "
-        "taken for contamination and clear their surroundings, and particles of 180 A and more are "
+        "taken for contamination and clear their surroundings, and particles of 144 A and more are "
         "not picked on crystals, clumps and carbon; 0 switches both off.",
     )
     contrast: Literal["dark", "bright"] = Field(
