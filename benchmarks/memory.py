@@ -107,7 +107,8 @@ def _one(directory: Path, workers: int, live: bool, out: Path) -> None:
     from icefloe.engine import Session, run_session
     from icefloe.engine.live import run_live
     from icefloe.engine.live_options import LiveOptions
-    from icefloe.engine.pool import WorkerPool, local_config
+    from icefloe.engine.pool import WorkerPool
+    from icefloe.engine.pool_config import local_config
     from icefloe.fourier import set_threads
 
     set_threads(1 if workers > 1 else 2)

@@ -74,7 +74,8 @@ def _one(directory: Path, workers: int) -> None:
     import scaling
 
     from icefloe.engine import Session, run_session
-    from icefloe.engine.pool import WorkerPool, local_config
+    from icefloe.engine.pool import WorkerPool
+    from icefloe.engine.pool_config import local_config
 
     session = Session.open(directory)
     begin, cpu = time.perf_counter(), time.process_time()

@@ -20,7 +20,8 @@ import pytest
 import icefloe
 from icefloe.engine import Session, register, run_session
 from icefloe.engine.handover import Desk, Tray
-from icefloe.engine.pool import WorkerPool, local_config, read_config
+from icefloe.engine.pool import WorkerPool
+from icefloe.engine.pool_config import local_config, read_config
 from icefloe.engine.setup import open_or_create
 from icefloe.project import load_record
 from pool_stages import STAGES

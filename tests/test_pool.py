@@ -26,7 +26,8 @@ from icefloe.engine import Session, register, run_session
 from icefloe.engine.file_lock import FileLock
 from icefloe.engine.live import run_live
 from icefloe.engine.live_options import LiveOptions
-from icefloe.engine.pool import WorkerPool, local_config, read_config, worker_count
+from icefloe.engine.pool import WorkerPool
+from icefloe.engine.pool_config import local_config, read_config, worker_count
 from icefloe.engine.setup import open_or_create
 from icefloe.engine.tries import Pending, Verdict
 from icefloe.engine.worker import ExposureTask
@@ -361,7 +362,8 @@ def test_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path\n"
         "from icefloe.engine import Session, run_session\n"
-        "from icefloe.engine.pool import WorkerPool, local_config\n"
+        "from icefloe.engine.pool import WorkerPool\n"
+        "from icefloe.engine.pool_config import local_config\n"
         "from pool_stages import STAGES\n"
         f"root = Path({str(tmp_path)!r})\n"
         "if __name__ == '__main__':\n"

@@ -100,7 +100,8 @@ def check(
 
 
 def _check(workers: WorkerChoice, scratch: Path, wait: float, gpu: bool) -> list[str]:
-    from icefloe.engine.pool import WorkerPool, worker_count
+    from icefloe.engine.pool import WorkerPool
+    from icefloe.engine.pool_config import worker_count
 
     config = workers.parsl_config(scratch / "parsl", "auto")
     count = worker_count(config)

@@ -62,7 +62,7 @@ class WorkerChoice:
                 "Workers need Parsl, which is not installed",
                 hint="pip install 'icefloe[cluster]'",
             )
-        from icefloe.engine.pool import local_config, read_config
+        from icefloe.engine.pool_config import local_config, read_config
 
         if self.config is not None:
             return read_config(self.config)
@@ -78,7 +78,8 @@ class WorkerChoice:
 
         renew = functools.partial(self.parsl_config, project.root / "parsl", device)
         config = renew()
-        from icefloe.engine.pool import WorkerPool, worker_count
+        from icefloe.engine.pool import WorkerPool
+        from icefloe.engine.pool_config import worker_count
 
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
         per_worker = threads or (0 if self.config else max(1, cores // worker_count(config)))

@@ -27,6 +27,7 @@ from icefloe.kernels.peaks import find_peaks, weaker_peaks
 from icefloe.picking.junk import SCALE, junk_mask
 from icefloe.picking.normalise import SearchImage, clean_image, padded_border, search_image
 from icefloe.picking.result import Picks, weaker_count
+from icefloe.picking.robust import centre_and_spread
 from icefloe.picking.settings import BlobSettings
 from icefloe.picking.templates import blob_template, ellipse_template, scale_template
 from icefloe.picking.threshold import ScoreSplit, part_scores, split_scores
@@ -302,8 +303,7 @@ def _clearest(
 def standardise(response: FloatArray, allowed: BoolArray) -> FloatArray:
     """Return the map in robust standard deviations of its allowed part."""
     inside = response[allowed] if allowed.any() else response
-    centre = float(np.median(inside))
-    spread = 1.4826 * float(np.median(np.abs(inside - centre)))
+    centre, spread = centre_and_spread(inside)
     return np.asarray((response - centre) / max(spread, 1e-12), dtype=np.float32)
 
 
@@ -316,7 +316,7 @@ def contrast_map(
     blur = np.exp(-2 * (np.pi * _CONTRAST_BLUR * width) ** 2 * (ky**2 + kx**2))
     transfer = to_device(blur.astype(np.float32), device)
     level = np.asarray(to_numpy(search.crop(irfft2(rfft2(search.plain) * transfer, size))))
-    spread = 1.4826 * float(np.median(np.abs(level - np.median(level))))
+    _, spread = centre_and_spread(level)
     usual = 0.0
     if len(positions):
         index = np.rint(positions).astype(np.intp)

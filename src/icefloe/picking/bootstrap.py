@@ -24,6 +24,7 @@ from icefloe.picking.diameter import find_size, size_evidence
 from icefloe.picking.junk import whole_mask
 from icefloe.picking.match import match_templates
 from icefloe.picking.match_settings import MatchSettings
+from icefloe.picking.robust import centre_and_spread
 from icefloe.picking.template import REACH, MatchField, match_field
 from icefloe.picking.templates import blob_template
 from icefloe.picking.threshold import split_particles, usual_parts
@@ -190,9 +191,7 @@ def _average(fields: Sequence[MatchField], bank: TemplateBank) -> _Average:
         places = places[(heights > split.threshold) & (heights < split.ceiling)]
         at = np.rint(places).astype(np.intp)
         if split.clear:
-            inner = score[field.allowed]
-            centre = float(np.median(inner))
-            spread = 1.4826 * float(np.median(np.abs(inner - centre)))
+            centre, spread = centre_and_spread(score[field.allowed])
             splits.append(split.scaled(spread, centre))
         explained += float((score[at[:, 0], at[:, 1]] ** 2).sum()) * width**2
         area += float(np.count_nonzero(field.allowed))

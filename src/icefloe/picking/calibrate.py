@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 
 from icefloe._types import FloatArray
 from icefloe.errors import InputError
+from icefloe.picking.robust import centre_and_spread
 
 __all__ = ["Calibration", "calibrate_scores"]
 
@@ -99,7 +100,9 @@ def calibrate_scores(scores: Sequence[ArrayLike], defocus: ArrayLike) -> Calibra
     level = float(np.median(medians[known]))
     if fitted.sum() < _FEWEST or np.ptp(z[fitted]) < _NARROW:
         centre = float(np.median(z[fitted])) if fitted.any() else 0.0
-        return Calibration(0.0, level, centre, _spread(medians[known] - level), int(known.sum()))
+        return Calibration(
+            0.0, level, centre, centre_and_spread(medians[known])[1], int(known.sum())
+        )
     x, y = z[fitted], medians[fitted]
     first, second = np.triu_indices(len(x), 1)
     apart = np.abs(x[second] - x[first]) > 0.05 * np.ptp(x)
@@ -108,8 +111,4 @@ def calibrate_scores(scores: Sequence[ArrayLike], defocus: ArrayLike) -> Calibra
     centre = float(np.median(x))
     level = float(np.median(y - slope * (x - centre)))
     rest = y - level - slope * (x - centre)
-    return Calibration(slope, level, centre, _spread(rest), len(x))
-
-
-def _spread(values: FloatArray) -> float:
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    return Calibration(slope, level, centre, centre_and_spread(rest)[1], len(x))

@@ -22,6 +22,7 @@ from scipy.ndimage import (
 from icefloe._types import AnyArray, BoolArray, FloatArray
 from icefloe.fourier import resize
 from icefloe.picking.normalise import clean_image, padded_border
+from icefloe.picking.robust import centre_and_spread
 from icefloe.picking.threshold import part_scores
 
 __all__ = ["SCALE", "junk_mask", "on_junk", "whole_mask"]
@@ -272,9 +273,9 @@ def _slope(level: FloatArray, usual: BoolArray) -> FloatArray:
 
 def _scatter(values: FloatArray, usual: BoolArray) -> FloatArray:
     """Return the map in robust standard deviations, of its usual part, from that part's median."""
-    inside = values[usual]
-    return np.asarray((values - np.median(inside)) / max(_spread(inside), 1e-12))
+    centre, spread = centre_and_spread(values[usual])
+    return np.asarray((values - centre) / max(spread, 1e-12))
 
 
 def _spread(values: FloatArray) -> float:
-    return 1.4826 * float(np.median(np.abs(values - np.median(values))))
+    return centre_and_spread(values)[1]

@@ -5,6 +5,7 @@ The maps hold all that a choice of picks needs, so other thresholds cost millise
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +20,8 @@ from icefloe.picking.junk import on_junk
 from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.normalise import SearchImage
 from icefloe.picking.result import Picks, weaker_count
-from icefloe.picking.threshold import split_as, split_particles
+from icefloe.picking.robust import centre_and_spread
+from icefloe.picking.threshold import ScoreSplit, split_as, split_particles
 
 __all__ = ["ScoreMaps", "picks_from_maps", "power_map"]
 
@@ -122,28 +124,11 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
         at /= (height, breadth)
         return ~on_junk(junk, at[:, 0] * junk.shape[0] - 0.5, at[:, 1] * junk.shape[1] - 0.5)
 
-    # Noise is counted in robust standard deviations of the map, and the same way whatever distance
-    # the user wants between picks.
-    even = standardise(maps.score, allowed)
-    everywhere, heights = find_peaks(even, _SPACING * width, 0.0, allowed)
-    free = clean(everywhere)
-    split = split_particles(heights[free])
-    # What the threshold lets through has no part in what is usual: noise would be, with a low one.
-    usual = everywhere[free & (heights > split.threshold) & (heights < split.ceiling)]
-    inner = maps.score[allowed]
-    centre = float(np.median(inner))
-    spread = 1.4826 * float(np.median(np.abs(inner - centre)))
-    split = split.scaled(spread, centre)
-    known = None
-    if not split.clear and maps.usual is not None:
-        known = split_as(centre + spread * heights[free], maps.usual)
-    if known is not None:
-        split = known
-        usual = everywhere[free & (centre + spread * heights > split.threshold)]
+    split, usual, centre = _noise_and_particles(maps, width, allowed, clean)
     threshold = settings.threshold
     if threshold is None:
         threshold = split.threshold
-        if known is not None:
+        if split.borrowed:
             flags += (split.reason,)
         elif not split.clear:
             flags += ("particles do not stand out from the noise; only the strongest were kept",)
@@ -208,6 +193,26 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     return replace(found, weaker=picks(weak[keep], heights[keep], weaker_count(len(found)))[0])
 
 
+def _noise_and_particles(
+    maps: ScoreMaps, width: float, allowed: BoolArray, clean: Callable[[FloatArray], BoolArray]
+) -> tuple[ScoreSplit, FloatArray, float]:
+    """Return how the scores part, the places (n, 2) of particles by that, and the median score."""
+    # Noise is counted in robust standard deviations of the map, and the same way whatever distance
+    # the user wants between picks.
+    everywhere, heights = find_peaks(
+        standardise(maps.score, allowed), _SPACING * width, 0.0, allowed
+    )
+    free = clean(everywhere)
+    everywhere, heights = everywhere[free], heights[free]
+    centre, spread = centre_and_spread(maps.score[allowed])
+    split = split_particles(heights).scaled(spread, centre)
+    scores = centre + spread * heights
+    if not split.clear and maps.usual is not None:
+        split = split_as(scores, maps.usual) or split
+    # What the threshold lets through has no part in what is usual: noise would be, with a low one.
+    return split, everywhere[(scores > split.threshold) & (scores < split.ceiling)], centre
+
+
 def _usual_level(levels: FloatArray) -> float:
     """Return the unit of contrast: the level of the usual particle.
 
@@ -216,8 +221,7 @@ def _usual_level(levels: FloatArray) -> float:
     """
     if len(levels) < _FEW:
         return max(float(np.median(levels)) if len(levels) else 0.0, 1.0)
-    centre = float(np.median(levels))
-    spread = 1.4826 * float(np.median(np.abs(levels - centre)))
+    centre, spread = centre_and_spread(levels)
     return max(centre, (centre + 5 * spread) / 3, 0.1)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from icefloe._types import AnyArray, FloatArray
+from icefloe.picking.robust import centre_and_spread
 
 __all__ = [
     "CLEAR",
@@ -66,6 +67,8 @@ class ScoreSplit:
         Why the threshold is where it is, as a sentence.
     ceiling
         Score above which a few peaks are those of contamination; infinite without such.
+    borrowed
+        Whether the two parts are those of other micrographs (`split_as`).
     """
 
     threshold: float
@@ -79,6 +82,7 @@ class ScoreSplit:
     edges: FloatArray = field(default_factory=lambda: np.zeros(1), repr=False)
     reason: str = ""
     ceiling: float = float("inf")
+    borrowed: bool = False
 
     def at(self, chance: float) -> float:
         """Return the score of a peak that is a particle with this probability, 0 to 1."""
@@ -153,8 +157,7 @@ def split_scores(scores: FloatArray) -> ScoreSplit:
         lowest = low if believed else _LOWEST
     clear = separation >= CLEAR and lowest < crossing < high + width
     if not clear or share * v.size < _FEWEST:
-        centre = float(np.median(v))
-        spread = 1.4826 * float(np.median(np.abs(v - centre)))
+        centre, spread = centre_and_spread(v)
         threshold = max(_SAFE, centre + 4 * spread)
         found = ScoreSplit(threshold, min(float(separation), CLEAR), False)
     else:
@@ -231,8 +234,9 @@ def split_as(scores: FloatArray, parts: tuple[float, float, float]) -> ScoreSpli
         "likely the one as the other"
     )
     return ScoreSplit(
-        crossing, (high - low) / width, True, low, high, width, share, counts, edges, why
-    )
+        crossing, (high - low) / width, True, low, high, width, share, counts, edges, why,
+        borrowed=True,
+    )  # fmt: skip
 
 
 def _why(split: ScoreSplit) -> str:
