@@ -49,9 +49,10 @@ class Script:
         """Move the timer on."""
         self._seconds += seconds
 
-    def seen(self) -> bool:
-        """Return whether a movie was found that the run has not taken yet."""
-        return self.poller is not None and self.poller.waiting
+    def seen(self, name: str = "") -> bool:
+        """Return whether a movie, or this one, was found that the run has not taken yet."""
+        found = [] if self.poller is None else list(self.poller._found)
+        return any(name in ("", arrival.path.stem) for arrival in found)
 
     def timer(self) -> float:
         """Return the seconds that passed, as far as the run knows."""

@@ -224,7 +224,7 @@ def test_fresh_movies_go_before_the_backlog(bench, script, order):
         if len(bench.seen.done) == 1:
             bench.movie("fresh")
             deadline = time.monotonic() + 60
-            while not script.seen():
+            while not script.seen("fresh"):
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
 
