@@ -7,7 +7,8 @@
 
 The first compares the general network, which has seen none of these data, and one trained further
 on the marks of three micrographs of the tuned half (the first, third, fifth file) with the blob
-and template pickers; no weights or settings were chosen by the held-back half (second,
+and template pickers, and with `pick learn`, which learns from what a template from the same half
+finds; no weights or settings were chosen by the held-back half (second,
 fourth, ...), with one exception: a first look at its reliability led to moving the validation
 strips away from the border. The
 matching rule is that of `picking.py`. `--pictures` writes picks over micrographs, the training's
@@ -47,6 +48,7 @@ from icefloe.network import (
     PickerModel,
     Training,
     TrainSettings,
+    learn_particle,
     load_model,
     pick_network,
     train_network,
@@ -75,6 +77,25 @@ def network(
             diameter=chosen.diameter,
             model=model,
             settings=NetworkSettings.model_validate(values),
+        )
+        return np.stack([picks.y, picks.x], axis=1), picks.score
+
+    return pick
+
+
+def learned(name: str, part: list[Micrograph]) -> Callable[[Micrograph, bool], Found]:
+    """`icefloe pick learn`: neither marks nor the diameter are given."""
+    bank = bootstrap(name, part)
+    pixel_size = SETS[name].pixel_size
+    done = learn_particle([m.image for m in part], bank, pixel_size=pixel_size)
+
+    def pick(m: Micrograph, default: bool) -> Found:
+        picks = pick_network(
+            m.image,
+            pixel_size=pixel_size,
+            diameter=bank.diameter,
+            model=done.training.model,
+            settings=NetworkSettings() if default else NetworkSettings(threshold=_LOW),
         )
         return np.stack([picks.y, picks.x], axis=1), picks.score
 
@@ -149,6 +170,7 @@ def compare(sets: list[str], data: Path, pictures: Path | None, others: bool) ->
             rows.append(measure(name, half, "icefloe pick network, general", part, general))
             note = "trained on three" if half == "held back" else "trained on three of these"
             rows.append(measure(name, half, f"icefloe pick network, {note}", part, special))
+            rows.append(measure(name, half, "icefloe pick learn", part, learned(name, part)))
             if not others:
                 continue
             rows.append(measure(name, half, "icefloe pick blob", part, blob(name)))

@@ -206,7 +206,30 @@ def auto(micrographs: Sequence[SimulatedMicrograph]) -> tuple[Picker, str]:
     return pick, f"{found.bank.diameter:.0f} A found"
 
 
-METHODS = {"blob": blob, "auto": auto}
+def learn(micrographs: Sequence[SimulatedMicrograph]) -> tuple[Picker, str]:
+    """`icefloe pick learn` with nothing; it needs torch."""
+    from icefloe.network import NetworkSettings, learn_particle, pick_network
+
+    pixel = micrographs[0].truth.pixel_size
+    images = [m.image for m in micrographs]
+    bank = bootstrap_bank(images[:3], pixel_size=pixel).bank
+    done = learn_particle(images, bank, pixel_size=pixel)
+
+    def pick(m: SimulatedMicrograph, default: bool) -> Picks:
+        settings = NetworkSettings() if default else NetworkSettings(threshold=0.005)
+        return pick_network(
+            m.image,
+            pixel_size=pixel,
+            diameter=bank.diameter,
+            model=done.training.model,
+            settings=settings,
+        )
+
+    batches = done.training.history[done.training.best].step
+    return pick, f"{bank.diameter:.0f} A found, {sum(done.picks)} picks, {batches} batches"
+
+
+METHODS = {"blob": blob, "auto": auto, "learn": learn}
 
 
 def clear(m: SimulatedMicrograph, yx: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -360,7 +383,7 @@ def main() -> None:
     parser.add_argument("--crowding", nargs="+", choices=list(CROWDING), default=list(CROWDING))
     parser.add_argument("--tilt", nargs="+", type=int, choices=TILTS, default=list(TILTS))
     parser.add_argument("--dirt", nargs="+", choices=DIRT, default=list(DIRT))
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=["blob", "auto"])
     parser.add_argument("--micrographs", type=int, default=None, help="Of each case.")
     parser.add_argument("--fields", default="", help="Name of other particles and dirt to draw.")
     parser.add_argument("--minutes", type=float, default=np.inf, help="Start no case after that.")

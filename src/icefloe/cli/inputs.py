@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import os
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -21,11 +21,15 @@ from icefloe.errors import (
 )
 from icefloe.interop.optics import OpticsGroup
 
+if TYPE_CHECKING:
+    from icefloe._types import FloatArray
+
 __all__ = [
     "MicrographInput",
     "expand_micrographs",
     "failure_text",
     "failures_exit",
+    "readable",
     "resolve_listed_path",
 ]
 
@@ -218,3 +222,34 @@ def _header_pixel_size(path: Path) -> float | None:
         # The command meets the same error when it reads the image, and it is that file's failure
         # alone; here it would end all of them.
         return math.nan
+
+
+def readable(items: Sequence[MicrographInput], count: int) -> Iterator[FloatArray]:
+    """Read so many micrographs with the pixel size of the first, spread over the list.
+
+    One that cannot be read makes way for another; it is told when its own turn comes.
+
+    Raises
+    ------
+    IcefloeError
+        Of the first one, if none can be read.
+    """
+    from icefloe.formats.image import read_image
+
+    first = items[0].optics.micrograph_pixel_size
+    alike = [i for i in items if abs(i.optics.micrograph_pixel_size / first - 1) < 0.01]
+    chosen = range(0, len(alike), max(1, len(alike) // count))[:count]
+    order = [*chosen, *(i for i in range(len(alike)) if i not in chosen)]
+    given, problem = 0, None
+    for index in order:
+        if given == count:
+            return
+        try:
+            image = read_image(alike[index].path).data
+        except IcefloeError as error:
+            problem = problem or error
+            continue
+        given += 1
+        yield image
+    if problem is not None and not given:
+        raise problem

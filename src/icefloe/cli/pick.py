@@ -154,13 +154,11 @@ def _sizes(diameter: str) -> list[float]:
 
 def _found(items: Sequence[MicrographInput], bright: bool, console: Console) -> list[float]:
     """Return the diameter that some micrographs show, and say so."""
-    from icefloe.formats.image import read_image
+    from icefloe.cli.inputs import readable
     from icefloe.picking import find_size
 
-    first = items[0].optics.micrograph_pixel_size
-    alike = [i for i in items if abs(i.optics.micrograph_pixel_size / first - 1) < 0.01]
-    images = [read_image(i.path).data for i in alike[:: max(1, len(alike) // _SAMPLE)][:_SAMPLE]]
-    found = find_size(images, pixel_size=first, bright=bright)
+    images = list(readable(items, _SAMPLE))
+    found = find_size(images, pixel_size=items[0].optics.micrograph_pixel_size, bright=bright)
     console.print(f"No diameter was given: {found.diameter:.0f} A is used, as {found.reason()}.")
     return [round(found.diameter, 1)]
 
@@ -207,11 +205,12 @@ def _line(picks: Picks) -> str:
 
 def _add_matching() -> None:
     from icefloe.cli.pick_inspect import inspect
+    from icefloe.cli.pick_learn import learn
     from icefloe.cli.pick_match import auto, template
     from icefloe.cli.pick_network import network
     from icefloe.cli.pick_topaz import topaz
 
-    for one in (auto, template, network, inspect, topaz):
+    for one in (auto, template, learn, network, inspect, topaz):
         command.add_command(one)
 
 

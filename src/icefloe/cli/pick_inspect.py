@@ -242,6 +242,9 @@ def _session_facts(session: Session) -> list[str]:
     pick = session.settings.pick
     facts = [describe_reference(session)] if session.uses_reference() else []
     section = pick.method if pick.method in ("blob", "network") else "template"
+    stored = session.reference() if pick.method == "learn" else None
+    if stored is not None and stored.weights is not None:
+        section = "network"
     return [
         *facts,
         f"Another threshold for all: icefloe run --set pick.{section}.threshold=X. "

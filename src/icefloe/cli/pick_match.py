@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from icefloe.optics import CtfParameters
     from icefloe.picking import Bootstrap, MatchSettings, Picks, TemplateBank
 
-__all__ = ["auto", "template"]
+__all__ = ["auto", "bootstrapped", "template"]
 
 F = TypeVar("F", bound=Callable[..., Any])
 # Micrographs from which `auto` makes its template, spread over the list.
@@ -110,21 +110,11 @@ def auto(micrographs: tuple[Path, ...], out: Path, **given: Any) -> None:
     template for all, written as template.mrcs. Writes NAME_picks.star for each, and picks.star,
     which RELION imports and `icefloe extract` reads.
     """
-    from icefloe.formats.image import read_image
-    from icefloe.formats.mrc import write_mrc
-    from icefloe.picking import bootstrap_bank
-
     items, settings = _items(micrographs, given), _settings(given)
     if given["from_maps"]:
         _run(items, out, settings, None, given, use_ctf=False)
         return
-    first = items[0].optics.micrograph_pixel_size
-    alike = [i for i in items if abs(i.optics.micrograph_pixel_size / first - 1) < 0.01]
-    step = max(1, len(alike) // _SAMPLE)
-    images = [read_image(item.path).data for item in alike[::step][:_SAMPLE]]
-    found = bootstrap_bank(images, pixel_size=first, settings=settings)
-    write_mrc(out / "template.mrcs", found.bank.images, found.bank.pixel_size)
-    click.echo(_why(found), err=True)
+    found = bootstrapped(items, settings, out)
     _run(items, out, settings, found.bank, given, use_ctf=False)
 
 
@@ -204,6 +194,20 @@ def template(
     )
     click.echo(f"{len(bank.images)} templates of {bank.diameter:.0f} A", err=True)
     _run(_items(micrographs, given), out, _settings(given), bank, given, use_ctf=not no_ctf)
+
+
+def bootstrapped(items: list[MicrographInput], settings: MatchSettings, out: Path) -> Bootstrap:
+    """Make a template from micrographs spread over the list, write it, and say why it is so."""
+    from icefloe.cli.inputs import readable
+    from icefloe.formats.mrc import write_mrc
+    from icefloe.picking import bootstrap_bank
+
+    images = list(readable(items, _SAMPLE))
+    pixel_size = items[0].optics.micrograph_pixel_size
+    found = bootstrap_bank(images, pixel_size=pixel_size, settings=settings)
+    write_mrc(out / "template.mrcs", found.bank.images, found.bank.pixel_size)
+    click.echo(_why(found), err=True)
+    return found
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,9 @@ from icefloe.cli.options import microscope_options, output_options
 
 if TYPE_CHECKING:
     from icefloe.cli.inputs import MicrographInput
-    from icefloe.network import NetworkSettings
+    from icefloe.network import NetworkSettings, PickerModel
 
-__all__ = ["network"]
+__all__ = ["network", "network_settings", "pick_all"]
 
 
 @click.command()
@@ -65,16 +66,9 @@ def network(
     MICROGRAPHS are images or a STAR that lists them. Writes NAME_picks.star for each, and
     picks.star, which RELION imports and `icefloe extract` reads.
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from icefloe.cli.inputs import expand_micrographs, failures_exit
-    from icefloe.cli.pick_lists import write_list
-    from icefloe.errors import IcefloeError, MissingMetadataError
-    from icefloe.formats.image import read_image
-    from icefloe.formats.star import write_star
-    from icefloe.interop.relion_picks import picks_star
-    from icefloe.network import load_model, pick_network
+    from icefloe.cli.inputs import expand_micrographs
+    from icefloe.errors import MissingMetadataError
+    from icefloe.network import load_model
 
     settings = network_settings(bright, choices)
     weights = load_model(model)
@@ -88,6 +82,35 @@ def network(
         cs=cs,
         amplitude_contrast=amplitude_contrast,
     )
+    pick_all(items, out, weights, diameter, settings, device)
+
+
+def pick_all(
+    items: Sequence[MicrographInput],
+    out: Path,
+    model: PickerModel,
+    diameter: float,
+    settings: NetworkSettings,
+    device: str,
+    *,
+    judged: bool = True,
+) -> None:
+    """Pick micrographs with a network, and write what all ways of picking write.
+
+    With `judged`, the model's scores come from marks or simulated truth, and it is said how many
+    picks are likely right.
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from icefloe.cli.inputs import failures_exit
+    from icefloe.cli.pick_lists import write_list
+    from icefloe.errors import IcefloeError
+    from icefloe.formats.image import read_image
+    from icefloe.formats.star import write_star
+    from icefloe.interop.relion_picks import picks_star
+    from icefloe.network import pick_network
+
     done: list[tuple[MicrographInput, Path]] = []
     console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -98,7 +121,7 @@ def network(
                     read_image(item.path).data,
                     pixel_size=item.optics.micrograph_pixel_size,
                     diameter=diameter,
-                    model=weights,
+                    model=model,
                     settings=settings,
                     device=device,
                 )
@@ -108,7 +131,7 @@ def network(
                 continue
             done.append((item, target))
             line = f"{item.name}: {len(picks)} picks above {picks.threshold:g}"
-            if len(picks):
+            if len(picks) and judged:
                 line += f", of which {picks.score.sum():.0f} are likely right"
             console.print("; ".join((line, *picks.flags)))
     if done:

@@ -144,7 +144,7 @@ class RunDisplay:
 
 
 def describe_reference(session: Session) -> str:
-    """Return in a line what a session of method auto picks with."""
+    """Return in a line what a session with a reference of its own picks with."""
     stored = session.reference()
     if stored is None:
         return session.why_no_picking().capitalize()
@@ -160,10 +160,14 @@ def describe_reference(session: Session) -> str:
     what, count = "", reference.numbers["n_particles"]
     if classes.get("taken"):
         what, count = f"{classes['templates']} class averages of ", classes["particles"]
-    return (
+    text = (
         f"Reference: {what}particles of {reference.diameter:.0f} A, from {count} of them in "
         f"{len(stored.inputs)} micrographs ({where})"
     )
+    network = reference.numbers.get("network")
+    if network is not None:
+        text += f"; a network learned from {sum(network['picks'])} picks of them"
+    return text
 
 
 def brief_numbers(record: ExposureRecord) -> list[str]:

@@ -24,7 +24,8 @@ __all__ = ["command"]
     Particles are found without being told their size: after the first good exposures templates are
     made from them (picks/reference), with which all are picked. --diameter helps; --pick blob
     needs only that, --templates picks with class averages or a map, --pick network with a neural
-    network (the general one, or --model; needs torch), --pick none not at all.
+    network (the general one, or --model; needs torch), --pick learn with a network that learns the
+    particle from what those templates find, --pick none not at all.
 
     A session that does not exist is made, if FILES are given. Options that are given are written
     into its icefloe.toml.

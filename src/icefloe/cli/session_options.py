@@ -33,7 +33,7 @@ _OPTIONS: dict[str, tuple[str, str, Any, str]] = {
         "pick",
         "method",
         str,
-        "auto, blob, template, network or none [auto].",
+        "auto, blob, template, network, learn or none [auto].",
     ),
     "--templates": (
         "pick",

@@ -26,7 +26,7 @@ from icefloe.picking.settings import BlobSettings, DiameterRange
 __all__ = ["PickLimits", "PickMethod", "PickSettings", "migrated_pick"]
 
 # A further method needs its name here, a section below, and a case in `engine.picking`.
-PickMethod = Literal["auto", "blob", "template", "network", "none"]
+PickMethod = Literal["auto", "blob", "template", "network", "learn", "none"]
 
 # Facts about the particle, which [pick] has for all methods.
 _SHARED = ("diameter", "contrast")
@@ -101,7 +101,8 @@ class PickSettings(BaseModel):
         default="auto",
         description="auto: templates made from the session's own first good exposures; blob: "
         "discs and rings of the diameter given; template: the templates given; network: a trained "
-        "network (needs torch); none: no picking.",
+        "network (needs torch); learn: a network that learns the particle from what auto finds in "
+        "the first good exposures (needs torch); none: no picking.",
     )
     diameter: DiameterRange | None = Field(
         default=None,
@@ -151,9 +152,12 @@ class PickSettings(BaseModel):
         default=BlobChoices(), description="Method blob, and auto where it finds no reference."
     )
     template: TemplateChoices = Field(
-        default=TemplateChoices(), description="Matching of templates: methods auto and template."
+        default=TemplateChoices(),
+        description="Matching of templates: methods auto, learn and template.",
     )
-    network: NetworkChoices = Field(default=NetworkChoices(), description="Method network.")
+    network: NetworkChoices = Field(
+        default=NetworkChoices(), description="Methods network and learn."
+    )
     limits: PickLimits = Field(
         default=PickLimits(),
         description="Limits of score and power, chosen after picking among the picks and the best "

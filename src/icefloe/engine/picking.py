@@ -64,9 +64,9 @@ class PickedExposure:
 def uses_ctf(session: Session) -> bool:
     """Return whether picking shows templates through each micrograph's CTF."""
     pick = session.settings.pick
-    if pick.method == "auto":
+    if pick.method in ("auto", "learn"):
         stored = session.reference()
-        return stored is not None and stored.reference.ctf
+        return stored is not None and stored.reference.ctf and stored.weights is None
     return pick.method == "template" and pick.template_ctf
 
 
@@ -111,6 +111,12 @@ def _method_choices(session: Session) -> Mapping[str, Any]:
     found = session.reference()
     blob = found is not None and found.reference.method == "blob"
     chosen = pick.blob_settings().model_dump(mode="json") if blob else match
+    if found is not None and found.weights is not None:
+        return {
+            "reference": found.identity,
+            "diameter": pick.diameter,
+            "network": pick.network_settings().model_dump(mode="json"),
+        }
     return {
         "reference": None if found is None else found.identity,
         "diameter": pick.diameter,
@@ -130,9 +136,9 @@ def pick_exposure(work: Work, **changes: object) -> PickedExposure:
     """
     session = work.session
     pick = session.settings.pick
-    stored = session.reference() if pick.method == "auto" else None
+    stored = session.reference() if pick.method in ("auto", "learn") else None
     flags: tuple[str, ...] = ()
-    if pick.method == "network":
+    if pick.method == "network" or (stored is not None and stored.weights is not None):
         picks, mask = _network(work, changes), None
     elif pick.method == "template":
         ctf = _ctf(work) if uses_ctf(session) else None
@@ -140,6 +146,8 @@ def pick_exposure(work: Work, **changes: object) -> PickedExposure:
     elif stored is not None and stored.reference.bank is not None:
         ctf = _ctf(work) if stored.reference.ctf else None
         picks, mask = _match(work, stored.reference.bank, ctf, changes)
+        if pick.method == "learn":  # why it is not the network that picks
+            flags = stored.reference.flags
     else:
         diameter, mask = pick.diameter, None
         if stored is not None:
@@ -179,9 +187,10 @@ def network_diameter(session: Session) -> float | None:
     """Return the particles' longest diameter, A, for a network; None where none is known yet.
 
     It is the one given, else the one that the model was trained for, else that of the reference.
+    A network that learned from the reference knows one size only, which is that of its templates.
     """
     given = session.settings.pick.diameter
-    if given is not None:
+    if given is not None and session.settings.pick.method != "learn":
         return given[1]
     trained = session.model_card().diameter
     if trained is not None:

@@ -7,6 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from icefloe.engine.reference_files import StoredReference
     from icefloe.engine.session import Session
     from icefloe.network import ModelCard, PickerModel
@@ -38,7 +40,7 @@ class PickingFiles:
         self._model: tuple[str, PickerModel] | None = None
 
     def reference(self) -> StoredReference | None:
-        """Return the reference that method auto picks with; None if it is still to be made.
+        """Return the reference that the session made; None if it is still to be made.
 
         It is read again when its files change: another process may have made it. One made with
         other settings does not count; templates that a person gave always do.
@@ -48,7 +50,8 @@ class PickingFiles:
         if self._known is not None and time.monotonic() - self._known[0] < _TRUSTED:
             return self._known[1]
         directory = self._session.project.reference
-        files = [directory / name for name in ("reference.json", "templates.mrcs")]
+        names = ("reference.json", "templates.mrcs", "network.safetensors")
+        files = [directory / name for name in names]
         stamp = [self._session.identity(self._session.project.listed(path)) for path in files]
         if self._reference is None or self._reference[0] != stamp:
             self._reference = (stamp, read_reference(self._session.project))
@@ -92,7 +95,9 @@ class PickingFiles:
         return self._templates[1]
 
     def model_card(self) -> ModelCard:
-        """Return the card of the network of method network; read when the file changes.
+        """Return the card of the network that picks; read when the file changes.
+
+        It is that of method network, or the one that learned from the reference.
 
         Raises
         ------
@@ -106,7 +111,7 @@ class PickingFiles:
         return self._weights()[2]
 
     def model(self) -> PickerModel:
-        """Return the network of method network; loaded once, and again when the file changes.
+        """Return the network that picks; loaded once, and again when the file changes.
 
         Raises
         ------
@@ -119,16 +124,21 @@ class PickingFiles:
 
         digest = self._weights()[2]
         if self._model is None or self._model[0] != digest:
-            listed = self._session.settings.pick.model
-            path = None if listed is None else self._session.project.locate(listed)
-            self._model = (digest, load_model(path))
+            self._model = (digest, load_model(self._file()))
         return self._model[1]
+
+    def _file(self) -> Path | None:
+        """Return the weights file; None for the general model."""
+        pick = self._session.settings.pick
+        if pick.method == "learn":
+            stored = self.reference()
+            return None if stored is None else stored.weights
+        return None if pick.model is None else self._session.project.locate(pick.model)
 
     def _weights(self) -> tuple[object, ModelCard, str]:
         from icefloe.network.weights import GENERAL, read_model_card
 
-        listed = self._session.settings.pick.model
-        path = GENERAL if listed is None else self._session.project.locate(listed)
+        path = self._file() or GENERAL
         stamp = self._session.identity(str(path))
         if self._card is None or self._card[0] != stamp:
             card = read_model_card(path)

@@ -7,7 +7,7 @@ does not matter to what follows. `icefloe.engine.reference_files` keeps it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -18,10 +18,11 @@ from icefloe.errors import IcefloeError
 if TYPE_CHECKING:
     from icefloe.classes import Refinement
     from icefloe.engine.pick_settings import PickSettings
+    from icefloe.network import PickerModel
     from icefloe.optics import CtfParameters
     from icefloe.picking import MatchSettings, TemplateBank
 
-__all__ = ["Reference", "make_reference"]
+__all__ = ["Reference", "learned_reference", "make_reference"]
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,9 @@ class Reference:
     ctf
         Whether they are shown through each micrograph's CTF: averages that were corrected for it.
     numbers
-        How it came about, JSON-able: sizes tried and their evidence, particles averaged, and under
-        ``classes`` whether class averages were taken and why.
+        How it came about, JSON-able: sizes tried and their evidence, particles averaged, under
+        ``classes`` whether class averages were taken and why, and under ``network`` what a network
+        learned from.
     flags
         What went wrong or was done instead.
     """
@@ -105,6 +107,54 @@ def make_reference(
         if refined.bank is not None:
             bank, ctf = refined.bank, corrected
     return Reference("template", float(match.diameter or bank.diameter), bank, ctf, numbers)
+
+
+def learned_reference(
+    reference: Reference,
+    images: Sequence[FloatArray],
+    *,
+    pixel_size: float,
+    settings: PickSettings,
+    ctfs: Sequence[CtfParameters | None] | None = None,
+    device: str = "cpu",
+) -> tuple[Reference, PickerModel | None]:
+    """Return a network that learned from what the templates find, and what to note of it.
+
+    Where it cannot be trained, the templates pick, and a flag says so.
+
+    Parameters
+    ----------
+    reference
+        Of method ``template``.
+    images, pixel_size, settings, ctfs
+        As of `make_reference`.
+    device
+        ``cpu`` or ``cuda:N``.
+    """
+    from icefloe.network import learn_particle
+
+    assert reference.bank is not None
+    try:
+        learned = learn_particle(
+            images,
+            reference.bank,
+            pixel_size=pixel_size,
+            match=settings.match_settings(),
+            ctfs=ctfs if reference.ctf else None,
+            device=device,
+        )
+    except Exception as error:  # the templates do, too
+        why = error.found if isinstance(error, IcefloeError) else f"{type(error).__name__}: {error}"
+        flag = f"no network could be trained ({why}); the templates pick instead"
+        return replace(reference, flags=(*reference.flags, flag)), None
+    done = learned.training
+    numbers = {
+        "picks": list(learned.picks),
+        "batches": done.history[done.best].step,
+        "average_precision": [round(s.average_precision, 4) for s in done.history],
+        "notes": list(done.flags),
+    }
+    return replace(reference, numbers={**reference.numbers, "network": numbers}), done.model
 
 
 def _refined(

@@ -1,7 +1,7 @@
 """The files that keep a session's reference for picking.
 
 They lie in `picks/reference/`: the templates as a stack that other programs open, a picture of
-them, and `reference.json`, written last.
+them, the network that learned from them if there is one, and `reference.json`, written last.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from icefloe.project.sidecar import plain_json
 
 if TYPE_CHECKING:
     from icefloe.engine.session import Session
+    from icefloe.network import PickerModel
     from icefloe.project import Project
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
 # Raised when the same micrographs and settings give another reference.
 _VERSION = 2
 _SCHEMA = 1
+_WEIGHTS = "network.safetensors"
 # Choices about picking with the templates, not about making them.
 _AFTERWARDS = {"threshold", "min_distance", "max_picks", "max_contrast", "junk", "angle_step"}
 _AFTERWARDS |= {"max_score", "min_power", "max_power"}
@@ -60,6 +62,8 @@ class StoredReference:
         Whether there were as many good exposures as the settings ask for.
     identity
         Hash of what picks with it depend on.
+    weights
+        File of the network that learned from the templates, which picks in their place.
     """
 
     reference: Reference
@@ -68,18 +72,22 @@ class StoredReference:
     inputs: tuple[str, ...]
     complete: bool
     identity: str
+    weights: Path | None = None
 
 
 def reference_hash(session: Session) -> str:
     """Return the hash of the settings and facts that a reference made from the data depends on."""
     pick = session.settings.pick.model_dump(mode="json")
-    matching = {k: v for k, v in pick["template"].items() if k not in _AFTERWARDS}
+    learns = session.settings.pick.method == "learn"
+    # A network learns from the picks, which depend on all choices of matching.
+    matching = {k: v for k, v in pick["template"].items() if learns or k not in _AFTERWARDS}
     keys = ("diameter", "contrast", "reference_exposures", "reference_micrographs")
     return fingerprint_of(
         {
             "version": _VERSION,
             "pick": {k: pick[k] for k in (*keys, "reference_classes")},
             "template": matching,
+            **({"learn": True} if learns else {}),
             "pixel_size": session.settings.data.pixel_size,
         }
     )
@@ -93,6 +101,7 @@ def write_reference(
     settings_hash: str,
     inputs: Sequence[str] = (),
     complete: bool = True,
+    network: PickerModel | None = None,
 ) -> None:
     """Write a reference in place of the one there is; it counts when all of it is there."""
     from icefloe.engine.preview import to_grey, write_png
@@ -124,13 +133,18 @@ def write_reference(
             "usual": None if bank.usual is None else list(bank.usual),
             "ctf": reference.ctf,
         }
+    if network is not None:
+        from icefloe.network import save_model
+
+        save_model(directory / _WEIGHTS, network)
+        content["network"] = _WEIGHTS
     text = json.dumps(plain_json(content), indent=1, ensure_ascii=False, allow_nan=False)
     write_text(directory / "reference.json", text + "\n")
 
 
 def forget_reference(project: Project) -> None:
     """Remove the reference; what was picked with it stays until the next run."""
-    for name in ("reference.json", "templates.mrcs", "templates.png", "reference.svg"):
+    for name in ("reference.json", "templates.mrcs", "templates.png", "reference.svg", _WEIGHTS):
         (project.reference / name).unlink(missing_ok=True)
 
 
@@ -159,6 +173,11 @@ def read_reference(project: Project) -> StoredReference | None:
                 usual=tuple(templates["usual"]) if templates.get("usual") else None,
             )
         diameter = content["diameter"]
+        weights = None
+        parts = [content["method"], diameter, content["templates"], digest]
+        if content.get("network"):
+            weights = project.reference / Path(content["network"]).name
+            parts.append(hashlib.sha256(weights.read_bytes()).hexdigest())
         return StoredReference(
             Reference(
                 content["method"],
@@ -173,7 +192,8 @@ def read_reference(project: Project) -> StoredReference | None:
             str(content["settings_hash"]),
             tuple(content["inputs"]),
             bool(content["complete"]),
-            fingerprint_of([content["method"], diameter, content["templates"], digest]),
+            fingerprint_of(parts),
+            weights,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, IcefloeError):
         return None

@@ -20,7 +20,7 @@ import numpy as np
 from icefloe.curation.journal import read_journal, standing_decisions
 from icefloe.engine.picking import recorded_ctf
 from icefloe.engine.plan import plan_exposure
-from icefloe.engine.reference import Reference, make_reference
+from icefloe.engine.reference import Reference, learned_reference, make_reference
 from icefloe.engine.reference_files import StoredReference, reference_hash, write_reference
 from icefloe.errors import IcefloeError, InputError
 from icefloe.project import ExposureRecord, load_record
@@ -112,12 +112,12 @@ class ReferenceGate:
         records = [r for name in names if (r := self._looked.get(name)) is not None]
         made = Reference("none", None, flags=("no micrograph can be read to pick",))
         used: list[str] = []
+        ctfs = {r.name: recorded_ctf(r) for r in records}
         few = session.settings.pick.reference_micrographs
         # Where a few hold too few particles, all of them may hold enough.
         for count in (few, len(records)) if few < len(records) else (len(records),):
             used, images, pixel_size = references_of(session, records, count)
             if images:
-                ctfs = {r.name: recorded_ctf(r) for r in records}
                 made = make_reference(
                     images,
                     pixel_size=pixel_size,
@@ -126,6 +126,18 @@ class ReferenceGate:
                 )
             if made.method == "template":
                 break
+        network = None
+        if session.settings.pick.method == "learn" and made.bank is not None:
+            # Averages need few micrographs, a network all there are.
+            used, images, pixel_size = references_of(session, records, len(records))
+            made, network = learned_reference(
+                made,
+                images,
+                pixel_size=pixel_size,
+                settings=session.settings.pick,
+                ctfs=[ctfs[name] for name in used],
+                device=session.device,
+            )
         write_reference(
             session.project,
             made,
@@ -134,6 +146,7 @@ class ReferenceGate:
             # A reference that failed is tried again when there are other exposures than these.
             inputs=used if made.method == "template" else list(names),
             complete=complete,
+            network=network,
         )
         session.reference_changed()
         return session.reference()

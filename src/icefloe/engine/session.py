@@ -156,10 +156,10 @@ class Session:
         pick = self.settings.pick
         if pick.method == "network" and pick.diameter is None:
             return self.model_card().diameter is None
-        return pick.method == "auto"
+        return pick.method in ("auto", "learn")
 
     def reference(self) -> StoredReference | None:
-        """Return the reference that method auto picks with; None if it is still to be made."""
+        """Return the reference that the session made; None if it is still to be made."""
         return self.picking.reference()
 
     def reference_changed(self) -> None:
@@ -171,7 +171,7 @@ class Session:
         return self.picking.templates()
 
     def model_card(self) -> ModelCard:
-        """Return the card of the network of method network; see `PickingFiles.model_card`."""
+        """Return the card of the network that picks; see `PickingFiles.model_card`."""
         return self.picking.model_card()
 
     def model_identity(self) -> str:
@@ -179,7 +179,7 @@ class Session:
         return self.picking.model_identity()
 
     def model(self) -> PickerModel:
-        """Return the network of method network; see `PickingFiles.model`."""
+        """Return the network that picks; see `PickingFiles.model`."""
         return self.picking.model()
 
     def identity(self, listed: str | None) -> list[int] | None:
@@ -247,6 +247,10 @@ class Session:
             self.templates()
         if self.settings.pick.method == "network":
             self.model()
+        if self.settings.pick.method == "learn":
+            from icefloe.network import load_model
+
+            load_model()  # what training begins with; without torch, say so at once
 
     def facts(self) -> dict[str, Any]:
         """Return the settings of the section [data]."""

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from icefloe.network.denoise_model import DenoiserModel, load_denoiser, save_denoiser
     from icefloe.network.denoise_settings import DenoiserCard, DenoiserTrainSettings
     from icefloe.network.denoise_train import DenoiserStep, DenoiserTraining, train_denoiser
+    from icefloe.network.learn import Learned, learn_particle
     from icefloe.network.model import ModelCard, PickerModel
     from icefloe.network.pick import pick_network
     from icefloe.network.settings import NetworkSettings, TrainSettings
@@ -27,6 +28,8 @@ else:
             "load_denoiser": "denoise_model",
             "save_denoiser": "denoise_model",
             "train_denoiser": "denoise_train",
+            "Learned": "learn",
+            "learn_particle": "learn",
             "ModelCard": "model",
             "PickerModel": "model",
             "pick_network": "pick",
@@ -46,6 +49,7 @@ __all__ = [
     "DenoiserStep",
     "DenoiserTrainSettings",
     "DenoiserTraining",
+    "Learned",
     "ModelCard",
     "NetworkSettings",
     "PickerModel",
@@ -53,6 +57,7 @@ __all__ = [
     "TrainStep",
     "Training",
     "denoise_image",
+    "learn_particle",
     "load_denoiser",
     "load_model",
     "pick_network",

@@ -97,6 +97,7 @@ def train_network(
     settings: TrainSettings | None = None,
     device: str = "cpu",
     name: str = "trained",
+    margin: bool = True,
     progress: Callable[[TrainStep], None] | None = None,
 ) -> Training:
     """Train a network on picks.
@@ -117,6 +118,8 @@ def train_network(
         ``cpu`` or ``cuda:N``.
     name
         What the network shall be called.
+    margin
+        Whether a margin without picks was left out on purpose, and is to be left out then.
     progress
         Called after each validation.
 
@@ -137,7 +140,7 @@ def train_network(
     marks = [np.stack([np.asarray(y), np.asarray(x)], axis=1).astype(float) for y, x in positives]
     shapes = [(int(i.shape[0]), int(i.shape[1])) for i in images]
     marks, flags = check_positives(shapes, marks, diameter / pixel_size)
-    edge = marked_edge(shapes, marks, diameter / pixel_size)
+    edge = marked_edge(shapes, marks, diameter / pixel_size) if margin else 0.0
     if edge > EDGE:
         flags += (
             f"no pick is within {edge:.2f} diameters of a border: nothing is learned from there, "

@@ -219,8 +219,12 @@ def _picking(kept: Sequence[Row], origin: StageOrigin, cited: dict[str, None]) -
         "auto": f"templates averaged from the micrographs themselves, of particles{size}",
         "template": f"given templates, of particles{size}",
     }
-    if method == "network":
+    if method in ("network", "learn"):
         text += " with a neural network"
+        if method == "learn":
+            text += (
+                " that was trained on what templates averaged from the micrographs themselves find"
+            )
         own = section.get("network", {})
         if isinstance(own.get("threshold"), int | float):
             text += f", above a probability of {own['threshold']:g}"
