@@ -27,6 +27,8 @@ __all__ = ["ScoreMaps", "picks_from_maps", "power_map"]
 
 # Spacing, in diameters, of the local maxima whose heights tell noise from particles.
 _SPACING = 0.7
+# Nearer to the border, in diameters, half a template is compared: a population of its own.
+_CUT = 0.25
 # The levels of fewer picks have no scatter to speak of; noise alone rarely exceeds 1.
 _FEW = 10
 # Sigma, in diameters, of the Gaussian neighbourhood over which a pick's power is taken.
@@ -124,7 +126,8 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
         at /= (height, breadth)
         return ~on_junk(junk, at[:, 0] * junk.shape[0] - 0.5, at[:, 1] * junk.shape[1] - 0.5)
 
-    split, usual, centre = _noise_and_particles(maps, width, allowed, clean)
+    whole = _allowed(maps.score.shape, max(settings.edge, _CUT) * width)
+    split, usual, centre = _noise_and_particles(maps, width, whole, clean)
     threshold = settings.threshold
     if threshold is None:
         threshold = split.threshold
