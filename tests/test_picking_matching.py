@@ -24,6 +24,7 @@ from icefloe.picking import (
 )
 from icefloe.picking.angular_basis import angular_basis
 from icefloe.picking.match import match_templates
+from icefloe.picking.scored import scores_elsewhere
 from icefloe.picking.turned import turned_templates
 
 PIXEL = 3.0
@@ -364,6 +365,19 @@ def test_where_all_peaks_are_particles_the_scores_of_other_micrographs_tell_them
     assert len(found) > 180
     assert found.split.share > 0.9
     assert found.split.reason in found.flags
+    # They are learned from micrographs that can be split, whatever was known before.
+    half = packed_maps(maps, heights[:90])
+    learned = scores_elsewhere(
+        [half, crowded, replace(half, usual=(9.0, 10.0, 1.0))], MatchSettings()
+    )
+    assert learned is not None
+    assert learned[1] == pytest.approx(0.38, abs=0.04)
+    again = picks_from_maps(replace(crowded, usual=learned))
+    assert len(again) > 180
+    assert scores_elsewhere([crowded], MatchSettings()) is None
+    np.testing.assert_array_equal(
+        picks_from_maps(replace(half, usual=learned)).score, picks_from_maps(half).score
+    )
     # Peaks of noise do not pass for particles so.
     noise = packed_maps(maps, [])
     empty = picks_from_maps(replace(noise, usual=usual))

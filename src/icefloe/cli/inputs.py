@@ -224,7 +224,9 @@ def _header_pixel_size(path: Path) -> float | None:
         return math.nan
 
 
-def readable(items: Sequence[MicrographInput], count: int) -> Iterator[FloatArray]:
+def readable(
+    items: Sequence[MicrographInput], count: int
+) -> Iterator[tuple[MicrographInput, FloatArray]]:
     """Read so many micrographs with the pixel size of the first, spread over the list.
 
     One that cannot be read makes way for another; it is told when its own turn comes.
@@ -250,6 +252,6 @@ def readable(items: Sequence[MicrographInput], count: int) -> Iterator[FloatArra
             problem = problem or error
             continue
         given += 1
-        yield image
+        yield alike[index], image
     if problem is not None and not given:
         raise problem

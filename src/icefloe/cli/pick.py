@@ -157,7 +157,7 @@ def _found(items: Sequence[MicrographInput], bright: bool, console: Console) -> 
     from icefloe.cli.inputs import readable
     from icefloe.picking import find_size
 
-    images = list(readable(items, _SAMPLE))
+    images = [image for _, image in readable(items, _SAMPLE)]
     found = find_size(images, pixel_size=items[0].optics.micrograph_pixel_size, bright=bright)
     console.print(f"No diameter was given: {found.diameter:.0f} A is used, as {found.reason()}.")
     return [round(found.diameter, 1)]

@@ -84,7 +84,7 @@ def learn(
     )
     bank = bootstrapped(items, match, out).bank
     learned = learn_particle(
-        readable(items, MICROGRAPHS),
+        (image for _, image in readable(items, MICROGRAPHS)),
         bank,
         pixel_size=items[0].optics.micrograph_pixel_size,
         match=match,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -193,7 +194,48 @@ def template(
         numbers=found.numbers,
     )
     click.echo(f"{len(bank.images)} templates of {bank.diameter:.0f} A", err=True)
-    _run(_items(micrographs, given), out, _settings(given), bank, given, use_ctf=not no_ctf)
+    items, settings = _items(micrographs, given), _settings(given)
+    if settings.threshold is None and len(items) > 1:
+        bank = _with_usual(items, settings, bank, given, use_ctf=not no_ctf)
+    _run(items, out, settings, bank, given, use_ctf=not no_ctf)
+
+
+def _with_usual(
+    items: list[MicrographInput],
+    settings: MatchSettings,
+    bank: TemplateBank,
+    given: dict[str, Any],
+    *,
+    use_ctf: bool,
+) -> TemplateBank:
+    """Return the bank with the scores of noise and particles in micrographs spread over the list.
+
+    A crowded or an empty micrograph, whose scores do not part by themselves, is cut by those.
+    """
+    from dataclasses import replace
+
+    from icefloe.cli.inputs import readable
+    from icefloe.errors import IcefloeError
+    from icefloe.picking import score_maps
+    from icefloe.picking.scored import scores_elsewhere
+
+    found = []
+    # What is wrong with a micrograph is told when its own turn comes.
+    with suppress(IcefloeError):
+        for item, image in readable(items, _SAMPLE):
+            with suppress(IcefloeError):
+                found.append(
+                    score_maps(
+                        image,
+                        bank,
+                        pixel_size=item.optics.micrograph_pixel_size,
+                        settings=settings,
+                        ctf=_ctf(item) if use_ctf else None,
+                        mask=_mask(item, image, given["masks"], settings, bank),
+                        device=given["device"],
+                    )
+                )
+    return replace(bank, usual=scores_elsewhere(found, settings))
 
 
 def bootstrapped(items: list[MicrographInput], settings: MatchSettings, out: Path) -> Bootstrap:
@@ -202,7 +244,7 @@ def bootstrapped(items: list[MicrographInput], settings: MatchSettings, out: Pat
     from icefloe.formats.mrc import write_mrc
     from icefloe.picking import bootstrap_bank
 
-    images = list(readable(items, _SAMPLE))
+    images = [image for _, image in readable(items, _SAMPLE)]
     pixel_size = items[0].optics.micrograph_pixel_size
     found = bootstrap_bank(images, pixel_size=pixel_size, settings=settings)
     write_mrc(out / "template.mrcs", found.bank.images, found.bank.pixel_size)

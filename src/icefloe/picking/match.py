@@ -2,8 +2,8 @@
 
 The correlation coefficient of Roseman (2003), Ultramicroscopy 94, 225. The local variance is not
 taken inside the mask, where a particle's own contrast would be divided away, but was made 1 over a
-wider neighbourhood (`normalise.search_image`). What of the template lies beyond the border fits with
-nothing there, so a particle that is cut in half scores some 0.7 of a whole one.
+wider neighbourhood (`normalise.search_image`). What of the template lies beyond the border fits
+with nothing, so a particle that is cut in half scores some 0.7 of a whole one.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ The maps hold all that a choice of picks needs, so other thresholds cost millise
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -21,9 +21,9 @@ from icefloe.picking.match_settings import MatchSettings
 from icefloe.picking.normalise import SearchImage
 from icefloe.picking.result import Picks, weaker_count
 from icefloe.picking.robust import centre_and_spread
-from icefloe.picking.threshold import ScoreSplit, split_as, split_particles
+from icefloe.picking.threshold import ScoreSplit, split_as, split_particles, usual_parts
 
-__all__ = ["ScoreMaps", "picks_from_maps", "power_map"]
+__all__ = ["ScoreMaps", "picks_from_maps", "power_map", "scores_elsewhere"]
 
 # Spacing, in diameters, of the local maxima whose heights tell noise from particles.
 _SPACING = 0.7
@@ -113,21 +113,13 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     """
     settings = settings or MatchSettings()
     flags = maps.flags
-    # Pixels of the maps per diameter.
-    width = maps.diameter / maps.pixel_size * maps.scale[0]
+    width = _width(maps)
     allowed = _allowed(maps.score.shape, settings.edge * width)
-    junk = maps.junk if settings.junk else None
 
     def clean(positions: FloatArray) -> BoolArray:
-        if junk is None:
-            return np.ones(len(positions), dtype=np.bool_)
-        top, left, height, breadth = maps.covered
-        at = positions / np.asarray(maps.scale) + np.asarray(maps.origin) - (top, left) + 0.5
-        at /= (height, breadth)
-        return ~on_junk(junk, at[:, 0] * junk.shape[0] - 0.5, at[:, 1] * junk.shape[1] - 0.5)
+        return _clean(maps, settings, positions)
 
-    whole = _allowed(maps.score.shape, max(settings.edge, _CUT) * width)
-    split, usual, centre = _noise_and_particles(maps, width, whole, clean)
+    split, usual, centre = _noise_and_particles(maps, settings)
     threshold = settings.threshold
     if threshold is None:
         threshold = split.threshold
@@ -196,16 +188,49 @@ def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> P
     return replace(found, weaker=picks(weak[keep], heights[keep], weaker_count(len(found)))[0])
 
 
+def scores_elsewhere(
+    maps: Iterable[ScoreMaps], settings: MatchSettings
+) -> tuple[float, float, float] | None:
+    """Return how noise and particles score in some micrographs, for `ScoreMaps.usual` of others.
+
+    Returns
+    -------
+    tuple or None
+        Medians of the means of noise and of particles and of their common standard deviation;
+        None where no micrograph's scores part by themselves.
+    """
+    splits = [_noise_and_particles(replace(m, usual=None), settings)[0] for m in maps]
+    return usual_parts([split for split in splits if split.clear])
+
+
+def _width(maps: ScoreMaps) -> float:
+    """Return the pixels of the maps per diameter."""
+    return maps.diameter / maps.pixel_size * maps.scale[0]
+
+
+def _clean(maps: ScoreMaps, settings: MatchSettings, positions: FloatArray) -> BoolArray:
+    """Return which (n, 2) positions on the maps are not on junk."""
+    junk = maps.junk if settings.junk else None
+    if junk is None:
+        return np.ones(len(positions), dtype=np.bool_)
+    top, left, height, breadth = maps.covered
+    at = positions / np.asarray(maps.scale) + np.asarray(maps.origin) - (top, left) + 0.5
+    at /= (height, breadth)
+    return ~on_junk(junk, at[:, 0] * junk.shape[0] - 0.5, at[:, 1] * junk.shape[1] - 0.5)
+
+
 def _noise_and_particles(
-    maps: ScoreMaps, width: float, allowed: BoolArray, clean: Callable[[FloatArray], BoolArray]
+    maps: ScoreMaps, settings: MatchSettings
 ) -> tuple[ScoreSplit, FloatArray, float]:
     """Return how the scores part, the places (n, 2) of particles by that, and the median score."""
+    width = _width(maps)
+    allowed = _allowed(maps.score.shape, max(settings.edge, _CUT) * width)
     # Noise is counted in robust standard deviations of the map, and the same way whatever distance
     # the user wants between picks.
     everywhere, heights = find_peaks(
         standardise(maps.score, allowed), _SPACING * width, 0.0, allowed
     )
-    free = clean(everywhere)
+    free = _clean(maps, settings, everywhere)
     everywhere, heights = everywhere[free], heights[free]
     centre, spread = centre_and_spread(maps.score[allowed])
     split = split_particles(heights).scaled(spread, centre)
