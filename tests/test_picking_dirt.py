@@ -6,6 +6,7 @@ from scipy.ndimage import gaussian_filter
 
 from icefloe.picking import BlobSettings, pick_blobs, whole_mask
 from icefloe.picking.diameter import find_size
+from icefloe.picking.junk import JunkSearch, junk_mask
 from icefloe.picking.templates import blob_template
 from icefloe.picking.threshold import split_particles, split_scores
 
@@ -63,6 +64,15 @@ def test_carbon_on_nearly_half_of_the_area_is_masked(diameter, count, side):
     found, lost = covered(image, dirt, diameter)
     assert found > 0.9
     assert lost < 0.25
+
+
+def test_a_search_that_serves_many_diameters_finds_what_one_of_its_own_finds():
+    for carbon in (True, False):
+        image, _, _ = field(150, False, 20, 2, side=500, carbon=carbon)
+        search = JunkSearch(image, 120 / PIXEL)
+        for diameter in (450, 120, 250):
+            alone = junk_mask(image, diameter / PIXEL, 120 / PIXEL)
+            np.testing.assert_array_equal(search.mask(diameter / PIXEL), alone)
 
 
 def test_corners_of_crystals_and_carbon_are_no_evidence_of_a_size():

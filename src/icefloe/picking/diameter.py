@@ -17,7 +17,7 @@ from icefloe.errors import InputError, MissingMetadataError
 from icefloe.fourier import get_threads, irfft2, resize, rfft2, to_numpy
 from icefloe.kernels.peaks import find_peaks
 from icefloe.picking.blob import allowed_area, standardise
-from icefloe.picking.junk import SCALE, junk_mask, on_junk
+from icefloe.picking.junk import SCALE, JunkSearch, on_junk
 from icefloe.picking.normalise import clean_image, padded_border, search_image
 from icefloe.picking.templates import blob_template
 from icefloe.picking.threshold import split_scores
@@ -183,15 +183,18 @@ def size_evidence(
         pixel_size *= raw.shape[0] / shape[0]
         raw = np.asarray(resize(raw - np.float32(raw.mean(dtype=np.float64)), shape))
     found = np.zeros((2, len(sizes)))
+    searches: dict[float, JunkSearch] = {}
     for i, diameter in enumerate(sizes):
         # The ball is smaller than what evens out the light, as a particle's core is.
         search = search_image(raw, 1.3 * diameter / pixel_size, _COARSE, 1.0, bright=bright,
                               device="cpu")  # fmt: skip
         width = diameter * search.scale[0] / pixel_size
         allowed = allowed_area(search, (0, 0, 0, 0), 0.5 * width)
-        junk = junk_mask(
-            raw, diameter / pixel_size, min(diameter, SCALE) / pixel_size, bright=bright
-        )
+        scale = min(diameter, SCALE) / pixel_size
+        if scale not in searches:
+            # One scale serves all large particles.
+            searches = {scale: JunkSearch(raw, scale, bright=bright)}
+        junk = searches[scale].mask(diameter / pixel_size)
         spectrum = rfft2(search.even)
         size = (int(search.even.shape[0]), int(search.even.shape[1]))
         for j, kind in enumerate(("disc", "ring")):

@@ -25,7 +25,7 @@ from icefloe.picking.normalise import clean_image, padded_border
 from icefloe.picking.robust import centre_and_spread
 from icefloe.picking.threshold import part_scores
 
-__all__ = ["SCALE", "junk_mask", "on_junk", "whole_mask"]
+__all__ = ["SCALE", "JunkSearch", "junk_mask", "on_junk", "whole_mask"]
 
 # Pixels per diameter of the maps.
 _SAMPLES = 6
@@ -89,38 +89,70 @@ def junk_mask(
     ndarray
         (my, mx) bool, about six pixels a `scale`, covering the same field as `image`.
     """
-    scale = diameter if scale is None else scale
-    factor = min(1.0, _SAMPLES / scale)
-    shape = tuple(min(n, max(16, 2 * round(0.5 * n * factor))) for n in image.shape)
-    small = np.asarray(
-        resize(image - np.float32(image.mean(dtype=np.float64)), (shape[0], shape[1])),
-        dtype=np.float64,
-    )
-    width = scale * shape[0] / image.shape[0]
-    particle = diameter * shape[0] / image.shape[0]
-    sigma = _REACH * width
-    level = gaussian_filter(small, sigma)
-    carbon = _carbon(-small if bright else small, width, particle)
-    level -= _slope(level, ~carbon)
-    texture = np.log(np.sqrt(gaussian_filter((small - level) ** 2, sigma)) + 1e-12)
-    usual = ~carbon
-    mask = carbon
-    # Large crystals widen the scatter, and then seem smaller than they are: take it again without.
-    for _ in range(_ROUNDS):
-        dark = np.where(carbon, 0, np.abs(_scatter(level, usual)))
-        rough = np.where(carbon, 0, _scatter(texture, usual))
-        found = carbon | _regions(dark, rough, particle, width)
-        if np.array_equal(found, mask) or found.mean() > max(_MOST, carbon.mean()):
-            break
-        mask = found
-        usual = ~binary_dilation(mask, iterations=max(1, round(sigma)))
-    if not mask.any():
-        return mask
-    mask = np.asarray(binary_fill_holes(binary_dilation(mask)))
-    return mask | _cut_off(mask, _scatter(level, usual), _scatter(texture, usual))
+    search = JunkSearch(image, diameter if scale is None else scale, bright=bright)
+    return search.mask(diameter)
 
 
-def _carbon(small: FloatArray, width: float, particle: float) -> BoolArray:
+class JunkSearch:
+    """Looks for junk at one scale, for any number of particle diameters.
+
+    Parameters
+    ----------
+    image, scale, bright
+        As `junk_mask`; what does not depend on the diameter is made once.
+    """
+
+    def __init__(self, image: FloatArray, scale: float, *, bright: bool = False) -> None:
+        factor = min(1.0, _SAMPLES / scale)
+        shape = tuple(min(n, max(16, 2 * round(0.5 * n * factor))) for n in image.shape)
+        self._small = np.asarray(
+            resize(image - np.float32(image.mean(dtype=np.float64)), (shape[0], shape[1])),
+            dtype=np.float64,
+        )
+        self._height = image.shape[0]
+        self._width = scale * shape[0] / image.shape[0]
+        self._level = gaussian_filter(self._small, _REACH * self._width)
+        self._darker = _darker(-self._small if bright else self._small, self._width)
+        # Of the last carbon: it is mostly the same for all diameters.
+        self._known: tuple[BoolArray, FloatArray, FloatArray] | None = None
+
+    def mask(self, diameter: float) -> BoolArray:
+        """Return `junk_mask` for particles of this diameter, pixels of the image."""
+        width, sigma = self._width, _REACH * self._width
+        particle = diameter * self._small.shape[0] / self._height
+        carbon = np.zeros(self._small.shape, dtype=np.bool_)
+        if self._darker is not None:
+            # Neither a dark particle, nor a bright place on the carbon.
+            carbon = ~_large(~_large(self._darker, 8 * particle**2), 8 * particle**2)
+        level, texture = self._maps(carbon)
+        usual = ~carbon
+        mask = carbon
+        # Large crystals widen the scatter, and then seem smaller than they are: take it again
+        # without.
+        for _ in range(_ROUNDS):
+            dark = np.where(carbon, 0, np.abs(_scatter(level, usual)))
+            rough = np.where(carbon, 0, _scatter(texture, usual))
+            found = carbon | _regions(dark, rough, particle, width)
+            if np.array_equal(found, mask) or found.mean() > max(_MOST, carbon.mean()):
+                break
+            mask = found
+            usual = ~binary_dilation(mask, iterations=max(1, round(sigma)))
+        if not mask.any():
+            return mask
+        mask = np.asarray(binary_fill_holes(binary_dilation(mask)))
+        return mask | _cut_off(mask, _scatter(level, usual), _scatter(texture, usual))
+
+    def _maps(self, carbon: BoolArray) -> tuple[FloatArray, FloatArray]:
+        """Return level and texture, the slope of the ice outside the carbon taken off."""
+        if self._known is None or not np.array_equal(self._known[0], carbon):
+            level = self._level - _slope(self._level, ~carbon)
+            sigma = _REACH * self._width
+            texture = np.log(np.sqrt(gaussian_filter((self._small - level) ** 2, sigma)) + 1e-12)
+            self._known = carbon, level, texture
+        return self._known[1], self._known[2]
+
+
+def _darker(small: FloatArray, width: float) -> BoolArray | None:
     """Return the darker of two kinds of matter that share the micrograph, if there are two."""
     level = gaussian_filter(small, width)
     low, high = np.quantile(level, (_TAILS, 1 - _TAILS))
@@ -131,9 +163,8 @@ def _carbon(small: FloatArray, width: float, particle: float) -> BoolArray:
     scatter = np.sqrt(sum(len(part) * _spread(part) ** 2 for part in parts) / len(inside))
     step = float(np.median(parts[1]) - np.median(parts[0]))
     if step < _TWO * scatter or not _RARER < dark.mean() < 1 - _RARER:
-        return np.zeros(small.shape, dtype=np.bool_)
-    # Neither a dark particle, nor a bright place on the carbon.
-    return ~_large(~_large(dark, 8 * particle**2), 8 * particle**2)
+        return None
+    return np.asarray(dark)
 
 
 def _large(mask: BoolArray, area: float) -> BoolArray:
