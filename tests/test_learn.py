@@ -15,7 +15,7 @@ from icefloe.cli.main import cli
 from icefloe.engine import Session
 from icefloe.errors import DeviceError, InputError
 from icefloe.formats import read_star, write_mrc
-from icefloe.network import NetworkSettings, TrainSettings, learn_particle, load_model, pick_network
+from icefloe.network import NetworkSettings, learn_particle, load_model, pick_network
 from icefloe.network import learn as learning
 from icefloe.picking import MatchSettings, bootstrap_bank
 from icefloe.project import Project, load_records
@@ -54,7 +54,10 @@ def quick(monkeypatch):
 def test_it_learns_from_the_templates_and_finds_the_particles(fields, bank):
     images = [image for image, _ in fields]
     done = learn_particle(
-        images, bank, pixel_size=PIXEL, settings=TrainSettings(steps=16, check_every=8)
+        images,
+        bank,
+        pixel_size=PIXEL,
+        settings=learning.LEARNING.model_copy(update={"steps": 16, "check_every": 8}),
     )
     card = done.training.model.card
     assert (card.diameter, card.edge, card.start) == (bank.diameter, 0.0, "general")

@@ -30,7 +30,9 @@ __all__ = ["learn"]
 @click.option("--max-picks", type=int, default=None, help="At most so many a micrograph [all].")
 @click.option("--edge", type=float, default=None, help="Keep off the border, in diameters [0.1].")
 @click.option("--bright", is_flag=True, help="Particles are brighter than the ice.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of the training.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of the training."
+)
 @microscope_options
 @output_options
 def learn(
@@ -62,15 +64,14 @@ def learn(
     from icefloe.cli.pick_network import network_settings, pick_all
     from icefloe.cli.train_picture import draw_training
     from icefloe.errors import SettingsError
-    from icefloe.network import TrainSettings, learn_particle, load_model, save_model
-    from icefloe.network.learn import MICROGRAPHS
+    from icefloe.network import learn_particle, load_model, save_model
+    from icefloe.network.learn import LEARNING, MICROGRAPHS
     from icefloe.picking import MatchSettings
 
     load_model()  # without torch, say so at once
     settings = network_settings(bright, choices)
     try:
         match = MatchSettings(diameter=diameter, contrast=settings.contrast)
-        training = TrainSettings(seed=seed)
     except ValidationError as error:
         first = error.errors()[0]
         name = "--" + str(first["loc"][0]).replace("_", "-")
@@ -88,7 +89,7 @@ def learn(
         bank,
         pixel_size=items[0].optics.micrograph_pixel_size,
         match=match,
-        settings=training,
+        settings=LEARNING.model_copy(update={"seed": seed}),
         device=device,
         progress=_report,
     )

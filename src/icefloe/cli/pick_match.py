@@ -79,7 +79,7 @@ def _options(function: F) -> F:
         ),
         click.option("--max-picks", type=int, default=None, help="At most so many a micrograph."),
         click.option(
-            "--edge", type=float, default=None, help="Keep off the border, in diameters [0]."
+            "--edge", type=float, default=None, help="Keep off the border, in diameters [0.05]."
         ),
         click.option(
             "--max-contrast",

@@ -27,12 +27,16 @@ if TYPE_CHECKING:
     from icefloe.optics import CtfParameters
     from icefloe.picking.bank import TemplateBank
 
-__all__ = ["ENOUGH", "MICROGRAPHS", "Learned", "learn_particle"]
+__all__ = ["ENOUGH", "LEARNING", "MICROGRAPHS", "Learned", "learn_particle"]
 
+# Templates see particles near the border less well, diameters: nothing is learned there.
+_MARGIN = 0.5
 # Picks with which no further micrographs are looked at, and the least and most that are.
 ENOUGH, _LEAST, MICROGRAPHS = 400, 3, 10
-# Share of the particles that templates miss; the objective does not hold them against the network.
-_MISSED = 0.1
+# Share of the particles that templates miss, which the objective does not hold against the network;
+# and that of the general network in the result: more than with a person's marks, since templates
+# have their own blind spots, borders and crowds.
+LEARNING = TrainSettings(missing=0.1, first=0.3)
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def learn_particle(
     match
         How the templates pick.
     settings
-        How the network is trained; the share of missed particles is 0.1 if it is not given.
+        How the network is trained, `LEARNING` by default.
     ctfs
         Of each micrograph, if the templates shall be seen through it.
     masks
@@ -96,10 +100,7 @@ def learn_particle(
     """
     require_torch()
     match = match or MatchSettings()
-    settings = settings or TrainSettings()
-    if settings.missing is None:
-        settings = settings.model_copy(update={"missing": _MISSED})
-    settings = settings.model_copy(update={"contrast": match.contrast})
+    settings = (settings or LEARNING).model_copy(update={"contrast": match.contrast})
     diameter = float(match.diameter or bank.diameter)
     used: list[FloatArray] = []
     marks: list[tuple[FloatArray, FloatArray]] = []
@@ -134,7 +135,7 @@ def learn_particle(
         settings=settings,
         device=device,
         name="learned",
-        margin=False,
+        margin=_MARGIN,
         progress=progress,
     )
     card = done.model.card.model_copy(update={"data": "what templates from the data find"})

@@ -70,6 +70,14 @@ class TrainSettings(BaseModel):
     )
     learning_rate: float = Field(default=1e-3, gt=0, description="Highest rate of the one cycle.")
     weight_decay: float = Field(default=0.01, ge=0, description="Decay of the weights.")
+    first: float = Field(
+        default=0.15,
+        ge=0,
+        le=1,
+        description="Share of the first network's weights in the result (Wortsman et al. 2022, "
+        "arXiv:2109.01903): what all particles have in common is not lost over those of a few "
+        "micrographs.",
+    )
     scale: float = Field(
         default=0.1, ge=0, lt=0.5, description="Crops are made larger or smaller by up to this."
     )

@@ -30,9 +30,6 @@ _NOISE, _CONTRAST, _BLUR = 0.3, 0.15, 0.8
 _JUNK = 0.1
 # Batches whose networks are averaged.
 _AVERAGED = 100
-# Share of the first network's weights in the result (Wortsman et al. 2022, arXiv:2109.01903): what
-# all particles have in common is not lost over those of a few micrographs.
-_FIRST = 0.15
 # Average precision that turns of the image must add to be worth their time.
 _WORTH = 0.005
 # Fewest validation marks that may decide when to stop and what scores are worth.
@@ -97,7 +94,7 @@ def train_network(
     settings: TrainSettings | None = None,
     device: str = "cpu",
     name: str = "trained",
-    margin: bool = True,
+    margin: float | None = None,
     progress: Callable[[TrainStep], None] | None = None,
 ) -> Training:
     """Train a network on picks.
@@ -119,7 +116,8 @@ def train_network(
     name
         What the network shall be called.
     margin
-        Whether a margin without picks was left out on purpose, and is to be left out then.
+        Nothing is learned so near to the border, in diameters, and the model picks there as any
+        other; None: where no picks are, were they left out on purpose, and the model picks none.
     progress
         Called after each validation.
 
@@ -140,7 +138,7 @@ def train_network(
     marks = [np.stack([np.asarray(y), np.asarray(x)], axis=1).astype(float) for y, x in positives]
     shapes = [(int(i.shape[0]), int(i.shape[1])) for i in images]
     marks, flags = check_positives(shapes, marks, diameter / pixel_size)
-    edge = marked_edge(shapes, marks, diameter / pixel_size) if margin else 0.0
+    edge = marked_edge(shapes, marks, diameter / pixel_size) if margin is None else 0.0
     if edge > EDGE:
         flags += (
             f"no pick is within {edge:.2f} diameters of a border: nothing is learned from there, "
@@ -151,8 +149,8 @@ def train_network(
         field = network_field(
             image, pixel_size=pixel_size, diameter=diameter, bright=settings.contrast == "bright"
         )
-        if edge > EDGE:
-            field = field.within(edge * SAMPLES)
+        if max(edge, margin or 0.0) > EDGE:
+            field = field.within(max(edge, margin or 0.0) * SAMPLES)
         checked = strip(field.pixels.shape[1:], index + settings.seed, settings.validation)
         parts.append(Part(field, field.inwards(yx), checked))
         flags += tuple(f"micrograph {index + 1}: {flag}" for flag in field.flags)
@@ -215,7 +213,7 @@ def _run(
             "micrographs, may help",
         )
     else:
-        approach(net, placed(PickerNet(start.card.widths), start.tensors, place), _FIRST)
+        approach(net, placed(PickerNet(start.card.widths), start.tensors, place), settings.first)
         seen = {v: look(net, parts, place, v) for v in (1, VIEWS)}
         once, often = (seen[v].score().average_precision for v in (1, VIEWS))
         views = VIEWS if often > once + _WORTH else 1

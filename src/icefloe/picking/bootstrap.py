@@ -34,8 +34,6 @@ __all__ = ["Bootstrap", "bootstrap_bank", "size_evidence"]
 # Windows a micrograph that are averaged: the best, but not the very best, which are often junk.
 _WINDOWS, _SKIPPED = 300, 0.05
 _ROUNDS = 3
-# Diameters from the border within which particles are not averaged.
-_MARGIN = 0.05
 # A less evident size is taken if its particles explain so many times the variance of the images.
 _BETTER = 1.5
 # It must find this part of the other's number: a few pieces of dirt can explain much.
@@ -118,8 +116,6 @@ def bootstrap_bank(
     settings = settings or MatchSettings()
     bright = settings.contrast == "bright"
     found = find_size(images, pixel_size=pixel_size, bright=bright)
-    # Halves of particles at the border are no part of the average.
-    inner = settings.model_copy(update={"edge": max(settings.edge, _MARGIN)})
     start = settings.diameter
     candidates = found.candidates() if start is None else ((found.visible, found.shape),)
     best: _Average | None = None
@@ -127,7 +123,7 @@ def bootstrap_bank(
     for visible, shape in candidates:
         size = start or visible
         fields = [
-            match_field(image, pixel_size=pixel_size, diameter=size, settings=inner)
+            match_field(image, pixel_size=pixel_size, diameter=size, settings=settings)
             for image in images
         ]
         bank = _blob_bank(min(visible, size), shape, fields[0].pixel_size, REACH * size, size)

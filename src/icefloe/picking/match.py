@@ -2,8 +2,8 @@
 
 The correlation coefficient of Roseman (2003), Ultramicroscopy 94, 225. The local variance is not
 taken inside the mask, where a particle's own contrast would be divided away, but was made 1 over a
-wider neighbourhood (`normalise.search_image`). What of the template lies beyond the border fits
-with nothing, so a particle that is cut in half scores some 0.7 of a whole one.
+wider neighbourhood (`normalise.search_image`). Near the border only the part of the template that
+lies in the micrograph is compared.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from icefloe.picking.turned import disc_mask, modulation_box, turned_templates
 
 __all__ = ["MatchMaps", "match_templates"]
 
+# How much of a template's energy must lie inside the micrograph.
+_INSIDE = 0.5
 # Relative error allowed to a template that is put together from components: it changes a score by
 # less than 0.006 (docs/template_matching.md).
 _TOLERANCE = 0.015
@@ -119,8 +121,14 @@ def match_templates(
         basis = angular_basis(stack, _TOLERANCE)
         found = combined(spectrum, sizes, window, basis, device)
         components = len(basis.images)
-    # Also near the border: what is not seen there does not fit.
-    scale = float(np.sqrt(disc_mask(half).sum()))
+    # Energy of the templates inside, on the average over all turns.
+    weight = np.mean(stack**2, axis=(0, 1))
+    placed = np.zeros(sizes, dtype=np.float32)
+    index = np.arange(-half, half + 1)
+    placed[np.ix_(index % sizes[0], index % sizes[1])] = weight
+    cover = fft.rfft2(inside.astype(np.float32), sizes, workers=workers)
+    seen = fft.irfft2(cover * np.conj(fft.rfft2(placed, workers=workers)), sizes, workers=workers)
+    scale = np.sqrt(disc_mask(half).sum() * np.clip(seen[window], _INSIDE, 1))
     return _maps(image.shape, window, found, scale, turns, components)
 
 
@@ -128,18 +136,18 @@ def _maps(
     shape: tuple[int, ...],
     window: tuple[slice, slice],
     found: Best,
-    scale: float,
+    scale: FloatArray,
     turns: int,
     components: int,
 ) -> MatchMaps:
     score = np.zeros(shape, dtype=np.float32)
     angle = np.zeros(shape, dtype=np.float32)
     template = np.zeros(shape, dtype=np.int16)
-    score[window] = found.score.reshape(score[window].shape) / np.float32(scale)
-    template[window] = (found.index // turns).reshape(score[window].shape)
+    score[window] = found.score.reshape(scale.shape) / scale
+    template[window] = (found.index // turns).reshape(scale.shape)
     if turns > 1:
         place = found.index % turns + found.between
-        angle[window] = (place * np.float32(360.0 / turns) % 360).reshape(score[window].shape)
+        angle[window] = (place * np.float32(360.0 / turns) % 360).reshape(scale.shape)
     return MatchMaps(score, angle, template, components)
 
 

@@ -46,7 +46,7 @@ class MatchSettings(BaseModel):
         default=0, ge=0, description="Most picks kept in a micrograph, the best; 0 keeps all."
     )
     edge: float = Field(
-        default=0.0,
+        default=0.05,
         ge=0,
         description="Picks whose centre is nearer to the border are dropped, in diameters.",
     )

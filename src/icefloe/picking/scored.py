@@ -27,8 +27,6 @@ __all__ = ["ScoreMaps", "picks_from_maps", "power_map", "scores_elsewhere"]
 
 # Spacing, in diameters, of the local maxima whose heights tell noise from particles.
 _SPACING = 0.7
-# Nearer to the border, in diameters, half a template is compared: a population of its own.
-_CUT = 0.25
 # The levels of fewer picks have no scatter to speak of; noise alone rarely exceeds 1.
 _FEW = 10
 # Sigma, in diameters, of the Gaussian neighbourhood over which a pick's power is taken.
@@ -224,7 +222,7 @@ def _noise_and_particles(
 ) -> tuple[ScoreSplit, FloatArray, float]:
     """Return how the scores part, the places (n, 2) of particles by that, and the median score."""
     width = _width(maps)
-    allowed = _allowed(maps.score.shape, max(settings.edge, _CUT) * width)
+    allowed = _allowed(maps.score.shape, settings.edge * width)
     # Noise is counted in robust standard deviations of the map, and the same way whatever distance
     # the user wants between picks.
     everywhere, heights = find_peaks(
