@@ -113,8 +113,9 @@ class JunkSearch:
         self._width = scale * shape[0] / image.shape[0]
         self._level = gaussian_filter(self._small, _REACH * self._width)
         self._darker = _darker(-self._small if bright else self._small, self._width)
-        # Of the last carbon: it is mostly the same for all diameters.
-        self._known: tuple[BoolArray, FloatArray, FloatArray] | None = None
+        # By the carbon, and by that and the usual area: mostly the same for all diameters.
+        self._maps: dict[bytes, tuple[FloatArray, FloatArray]] = {}
+        self._far: dict[tuple[bytes, bytes], tuple[FloatArray, FloatArray]] = {}
 
     def mask(self, diameter: float) -> BoolArray:
         """Return `junk_mask` for particles of this diameter, pixels of the image."""
@@ -124,14 +125,13 @@ class JunkSearch:
         if self._darker is not None:
             # Neither a dark particle, nor a bright place on the carbon.
             carbon = ~_large(~_large(self._darker, 8 * particle**2), 8 * particle**2)
-        level, texture = self._maps(carbon)
         usual = ~carbon
         mask = carbon
         # Large crystals widen the scatter, and then seem smaller than they are: take it again
         # without.
         for _ in range(_ROUNDS):
-            dark = np.where(carbon, 0, np.abs(_scatter(level, usual)))
-            rough = np.where(carbon, 0, _scatter(texture, usual))
+            level, texture = self._scatters(carbon, usual)
+            dark, rough = np.where(carbon, 0, np.abs(level)), np.where(carbon, 0, texture)
             found = carbon | _regions(dark, rough, particle, width)
             if np.array_equal(found, mask) or found.mean() > max(_MOST, carbon.mean()):
                 break
@@ -140,16 +140,21 @@ class JunkSearch:
         if not mask.any():
             return mask
         mask = np.asarray(binary_fill_holes(binary_dilation(mask)))
-        return mask | _cut_off(mask, _scatter(level, usual), _scatter(texture, usual))
+        return mask | _cut_off(mask, *self._scatters(carbon, usual))
 
-    def _maps(self, carbon: BoolArray) -> tuple[FloatArray, FloatArray]:
-        """Return level and texture, the slope of the ice outside the carbon taken off."""
-        if self._known is None or not np.array_equal(self._known[0], carbon):
+    def _scatters(self, carbon: BoolArray, usual: BoolArray) -> tuple[FloatArray, FloatArray]:
+        """Return level, less the slope of the ice, and texture, in scatters of the usual area."""
+        beside = carbon.tobytes()
+        if beside not in self._maps:
             level = self._level - _slope(self._level, ~carbon)
             sigma = _REACH * self._width
             texture = np.log(np.sqrt(gaussian_filter((self._small - level) ** 2, sigma)) + 1e-12)
-            self._known = carbon, level, texture
-        return self._known[1], self._known[2]
+            self._maps[beside] = level, texture
+        key = beside, usual.tobytes()
+        if key not in self._far:
+            level, texture = self._maps[beside]
+            self._far[key] = _scatter(level, usual), _scatter(texture, usual)
+        return self._far[key]
 
 
 def _darker(small: FloatArray, width: float) -> BoolArray | None:
@@ -160,8 +165,9 @@ def _darker(small: FloatArray, width: float) -> BoolArray | None:
     cut = part_scores(inside)
     dark = level < cut
     parts = inside[inside < cut], inside[inside >= cut]
-    scatter = np.sqrt(sum(len(part) * _spread(part) ** 2 for part in parts) / len(inside))
-    step = float(np.median(parts[1]) - np.median(parts[0]))
+    (low, below), (high, above) = (centre_and_spread(part) for part in parts)
+    scatter = np.sqrt((len(parts[0]) * below**2 + len(parts[1]) * above**2) / len(inside))
+    step = high - low
     if step < _TWO * scatter or not _RARER < dark.mean() < 1 - _RARER:
         return None
     return np.asarray(dark)
@@ -287,18 +293,20 @@ def _slope(level: FloatArray, usual: BoolArray) -> FloatArray:
     basis = np.stack([np.ones_like(y), y, x, y * y, x * y, x * x], axis=-1).reshape(-1, 6)
     values = level.ravel()
     part = usual.ravel()
-    centre = np.median(values[part])
-    inside = part & (np.abs(values - centre) < 3 * _spread(values[part]))
+    centre, spread = centre_and_spread(values[part])
+    inside = part & (np.abs(values - centre) < 3 * spread)
     fitted = np.full(values.shape, centre)
-    for _ in range(3):
+    for last in (False, False, True):
         if inside.sum() < 0.3 * part.sum():
             break
         # The normal equations: six well-scaled terms, and a sixth of the time.
         kept = basis[inside]
         factors = np.linalg.solve(kept.T @ kept, kept.T @ values[inside])
         fitted = basis @ factors
-        rest = values - fitted
-        inside = part & (np.abs(rest - np.median(rest[part])) < 3 * _spread(rest[part]))
+        if not last:
+            rest = values - fitted
+            centre, spread = centre_and_spread(rest[part])
+            inside = part & (np.abs(rest - centre) < 3 * spread)
     return np.asarray(fitted.reshape(level.shape))
 
 
@@ -306,7 +314,3 @@ def _scatter(values: FloatArray, usual: BoolArray) -> FloatArray:
     """Return the map in robust standard deviations, of its usual part, from that part's median."""
     centre, spread = centre_and_spread(values[usual])
     return np.asarray((values - centre) / max(spread, 1e-12))
-
-
-def _spread(values: FloatArray) -> float:
-    return centre_and_spread(values)[1]
