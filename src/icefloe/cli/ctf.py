@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icefloe.cli.options import microscope_options, output_options
+from icefloe.cli.options import checked, microscope_options, output_options
 
 if TYPE_CHECKING:
     from icefloe.cli.inputs import MicrographInput
@@ -118,10 +118,7 @@ def command(
 
 
 def _settings(choices: dict[str, Any]) -> CtfSettings:
-    from pydantic import ValidationError
-
     from icefloe.ctf import CtfSettings
-    from icefloe.errors import SettingsError
 
     given = {k: v for k, v in choices.items() if v is not None}
     if "resolution" in given:
@@ -130,12 +127,7 @@ def _settings(choices: dict[str, Any]) -> CtfSettings:
         given["local"] = "on" if given["local"] else "off"
     if "phase_range" in given:
         given["phase_shift_min"], given["phase_shift_max"] = given.pop("phase_range")
-    try:
-        return CtfSettings(**given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "--" + str(first["loc"][0] if first["loc"] else "settings").replace("_", "-")
-        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
+    return checked(CtfSettings, given)
 
 
 def _fit(

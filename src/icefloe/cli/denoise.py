@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icefloe.cli.options import microscope_options
+from icefloe.cli.options import checked, microscope_options
 
 if TYPE_CHECKING:
     from icefloe.cli.inputs import MicrographInput
@@ -241,14 +241,6 @@ def _report(step: DenoiserStep) -> None:
 
 
 def _settings(given: dict[str, Any]) -> DenoiserTrainSettings:
-    from pydantic import ValidationError
-
-    from icefloe.errors import SettingsError
     from icefloe.network import DenoiserTrainSettings
 
-    try:
-        return DenoiserTrainSettings.model_validate(given)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "--" + str(first["loc"][0]).replace("_", "-")
-        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
+    return checked(DenoiserTrainSettings, given)

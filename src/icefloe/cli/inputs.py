@@ -241,7 +241,9 @@ def readable(
     first = items[0].optics.micrograph_pixel_size
     alike = [i for i in items if abs(i.optics.micrograph_pixel_size / first - 1) < 0.01]
     chosen = range(0, len(alike), max(1, len(alike) // count))[:count]
-    order = [*chosen, *(i for i in range(len(alike)) if i not in chosen)]
+    # Who needs fewer than `count` stops early, and has some that are spread nevertheless.
+    spread = [index for first in range(3) for index in chosen[first::3]] if count > 3 else chosen
+    order = [*spread, *(i for i in range(len(alike)) if i not in chosen)]
     given, problem = 0, None
     for index in order:
         if given == count:

@@ -5,13 +5,41 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-__all__ = ["microscope_options", "output_options"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pydantic import BaseModel
+
+__all__ = ["checked", "microscope_options", "output_options"]
 
 F = TypeVar("F", bound=Callable[..., Any])
+S = TypeVar("S", bound="BaseModel")
+
+
+def checked(model: type[S], values: Mapping[str, Any]) -> S:
+    """Return the settings that options give; those that are None were not given.
+
+    Raises
+    ------
+    SettingsError
+        One is out of range, named as on the command line.
+    """
+    from pydantic import ValidationError
+
+    from icefloe.errors import SettingsError
+
+    try:
+        return model.model_validate({k: v for k, v in values.items() if v is not None})
+    except ValidationError as error:
+        first = error.errors()[0]
+        if not first["loc"]:  # of several together
+            raise SettingsError(first["msg"].removeprefix("Value error, ")) from None
+        name = "--" + str(first["loc"][0]).replace("_", "-")
+        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
 
 
 def output_options(function: F) -> F:

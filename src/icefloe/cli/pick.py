@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icefloe.cli.options import microscope_options, output_options
+from icefloe.cli.options import checked, microscope_options, output_options
 from icefloe.cli.pick_lists import calibrate_option, defocus_of, write_calibrated, write_list
 
 if TYPE_CHECKING:
@@ -164,25 +164,12 @@ def _found(items: Sequence[MicrographInput], bright: bool, console: Console) -> 
 
 
 def _settings(sizes: Sequence[float], bright: bool, choices: dict[str, Any]) -> BlobSettings:
-    from pydantic import ValidationError
-
-    from icefloe.errors import SettingsError
     from icefloe.picking import BlobSettings
 
-    try:
-        return BlobSettings.model_validate(
-            {
-                "diameter": list(sizes),
-                "contrast": "bright" if bright else "dark",
-                **{k: v for k, v in choices.items() if v is not None},
-            }
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        if not first["loc"]:
-            raise SettingsError(first["msg"].removeprefix("Value error, ")) from None
-        name = "--" + str(first["loc"][0]).replace("_", "-")
-        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
+    return checked(
+        BlobSettings,
+        {"diameter": list(sizes), "contrast": "bright" if bright else "dark", **choices},
+    )
 
 
 def _pick(item: MicrographInput, settings: BlobSettings, device: str) -> Picks:
@@ -204,10 +191,11 @@ def _line(picks: Picks) -> str:
 
 
 def _add_matching() -> None:
+    from icefloe.cli.pick_auto import auto
     from icefloe.cli.pick_inspect import inspect
     from icefloe.cli.pick_learn import learn
-    from icefloe.cli.pick_match import auto, template
     from icefloe.cli.pick_network import network
+    from icefloe.cli.pick_template import template
     from icefloe.cli.pick_topaz import topaz
 
     for one in (auto, template, learn, network, inspect, topaz):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icefloe.cli.options import microscope_options, output_options
+from icefloe.cli.options import checked, microscope_options, output_options
 
 if TYPE_CHECKING:
     from icefloe.network import Learned, TrainStep
@@ -57,25 +57,17 @@ def learn(
     learned.safetensors, which `icefloe pick network --model` takes, with a picture of the training.
     It needs torch.
     """
-    from pydantic import ValidationError
-
     from icefloe.cli.inputs import expand_micrographs, readable
-    from icefloe.cli.pick_match import bootstrapped
+    from icefloe.cli.pick_auto import bootstrapped
     from icefloe.cli.pick_network import network_settings, pick_all
     from icefloe.cli.train_picture import draw_training
-    from icefloe.errors import SettingsError
     from icefloe.network import learn_particle, load_model, save_model
     from icefloe.network.learn import LEARNING, MICROGRAPHS
     from icefloe.picking import MatchSettings
 
     load_model()  # without torch, say so at once
     settings = network_settings(bright, choices)
-    try:
-        match = MatchSettings(diameter=diameter, contrast=settings.contrast)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "--" + str(first["loc"][0]).replace("_", "-")
-        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
+    match = checked(MatchSettings, {"diameter": diameter, "contrast": settings.contrast})
     items = expand_micrographs(
         micrographs,
         pixel_size=pixel_size,

@@ -1,4 +1,4 @@
-"""`icefloe pick auto` and `icefloe pick template`."""
+"""What `icefloe pick auto` and `icefloe pick template` share."""
 
 from __future__ import annotations
 
@@ -9,24 +9,25 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from icefloe.cli.options import microscope_options, output_options
+from icefloe.cli.options import checked, microscope_options, output_options
 from icefloe.cli.pick_lists import calibrate_option, defocus_of, write_calibrated, write_list
 
 if TYPE_CHECKING:
     from icefloe._types import BoolArray, FloatArray
     from icefloe.cli.inputs import MicrographInput
     from icefloe.optics import CtfParameters
-    from icefloe.picking import Bootstrap, MatchSettings, Picks, TemplateBank
+    from icefloe.picking import MatchSettings, Picks, ScoreMaps, TemplateBank
 
-__all__ = ["auto", "bootstrapped", "template"]
+__all__ = ["SAMPLE", "match_items", "match_options", "match_settings", "run_match"]
 
 F = TypeVar("F", bound=Callable[..., Any])
-# Micrographs from which `auto` makes its template, spread over the list.
-_SAMPLE = 3
+# Micrographs from which something is learned that holds for all, spread over the list.
+SAMPLE = 3
 _MICROSCOPE = ("pixel_size", "voltage", "cs", "amplitude_contrast")
 
 
-def _options(function: F) -> F:
+def match_options(function: F) -> F:
+    """Add what both commands can be told; the command receives all but `out` as a mapping."""
     for option in (
         click.argument(
             "micrographs", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False)
@@ -102,195 +103,23 @@ def _options(function: F) -> F:
     return output_options(microscope_options(function))
 
 
-@click.command()
-@_options
-def auto(micrographs: tuple[Path, ...], out: Path, **given: Any) -> None:
-    """Find particles with nothing given: size and template come from the data.
-
-    MICROGRAPHS are images or a STAR that lists them. Three of them, spread over the list, give one
-    template for all, written as template.mrcs. Writes NAME_picks.star for each, and picks.star,
-    which RELION imports and `icefloe extract` reads.
-    """
-    items, settings = _items(micrographs, given), _settings(given)
-    if given["from_maps"]:
-        _run(items, out, settings, None, given, use_ctf=False)
-        return
-    found = bootstrapped(items, settings, out)
-    _run(items, out, settings, found.bank, given, use_ctf=False)
-
-
-@click.command()
-@click.option(
-    "--templates",
-    default=None,
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
-    help="Class averages (.mrcs, RELION's _model.star or a STAR with rlnReferenceImage, "
-    "cryoSPARC's .cs), or a map (.mrc) or atomic model (.pdb, .cif), which are projected.",
-)
-@click.option("--classes", default=None, help="Numbers of the images to take: 1,4,7 [all].")
-@click.option(
-    "--min-share",
-    type=click.FloatRange(0, 1),
-    default=0.0,
-    help="Least part of the particles that a class must hold (_model.star) [any].",
-)
-@click.option(
-    "--template-pixel-size", type=float, default=None, help="A [from the templates' header]."
-)
-@click.option(
-    "--invert",
-    type=click.Choice(["auto", "yes", "no"]),
-    default="auto",
-    show_default=True,
-    help="Whether the templates' particles are dark.",
-)
-@click.option(
-    "--directions", type=click.IntRange(1), default=12, show_default=True,
-    help="Directions in which a map or model is projected.",
-)  # fmt: skip
-@click.option("--angle-step", type=float, default=None, help="In-plane angle, degrees [5].")
-@click.option(
-    "--no-ctf", is_flag=True, help="Do not give the templates the micrographs' CTF, though known."
-)
-@_options
-def template(
-    micrographs: tuple[Path, ...],
-    templates: Path | None,
-    classes: str | None,
-    min_share: float,
-    template_pixel_size: float | None,
-    invert: str,
-    directions: int,
-    no_ctf: bool,
-    out: Path,
-    **given: Any,
-) -> None:
-    """Find particles that look like class averages, or like projections of a map.
-
-    MICROGRAPHS are images or a STAR that lists them; with a STAR that knows the defocus, templates
-    are seen through each micrograph's CTF.
-    """
-    from icefloe.errors import SettingsError
-    from icefloe.interop.template_files import read_templates
-    from icefloe.picking import template_bank
-
-    if given["from_maps"]:
-        _run(_items(micrographs, given), out, _settings(given), None, given, use_ctf=False)
-        return
-    if templates is None:
-        raise SettingsError("No templates were given", "--templates FILE, or --from-maps DIR")
-    found = read_templates(
-        templates,
-        pixel_size=template_pixel_size,
-        classes=_numbers(classes),
-        min_share=min_share,
-        directions=directions,
-    )
-    bank = template_bank(
-        found.images,
-        pixel_size=found.pixel_size,
-        diameter=given["diameter"] or found.diameter,
-        contrast={"auto": "auto", "yes": "dark", "no": "bright"}[invert],
-        numbers=found.numbers,
-    )
-    click.echo(f"{len(bank.images)} templates of {bank.diameter:.0f} A", err=True)
-    items, settings = _items(micrographs, given), _settings(given)
-    if settings.threshold is None and len(items) > 1:
-        bank = _with_usual(items, settings, bank, given, use_ctf=not no_ctf)
-    _run(items, out, settings, bank, given, use_ctf=not no_ctf)
-
-
-def _with_usual(
-    items: list[MicrographInput],
-    settings: MatchSettings,
-    bank: TemplateBank,
-    given: dict[str, Any],
-    *,
-    use_ctf: bool,
-) -> TemplateBank:
-    """Return the bank with the scores of noise and particles in micrographs spread over the list.
-
-    A crowded or an empty micrograph, whose scores do not part by themselves, is cut by those.
-    """
-    from dataclasses import replace
-
-    from icefloe.cli.inputs import readable
-    from icefloe.errors import IcefloeError
-    from icefloe.picking import score_maps
-    from icefloe.picking.scored import scores_elsewhere
-
-    found = []
-    # What is wrong with a micrograph is told when its own turn comes.
-    with suppress(IcefloeError):
-        for item, image in readable(items, _SAMPLE):
-            with suppress(IcefloeError):
-                found.append(
-                    score_maps(
-                        image,
-                        bank,
-                        pixel_size=item.optics.micrograph_pixel_size,
-                        settings=settings,
-                        ctf=_ctf(item) if use_ctf else None,
-                        mask=_mask(item, image, given["masks"], settings, bank),
-                        device=given["device"],
-                    )
-                )
-    return replace(bank, usual=scores_elsewhere(found, settings))
-
-
-def bootstrapped(items: list[MicrographInput], settings: MatchSettings, out: Path) -> Bootstrap:
-    """Make a template from micrographs spread over the list, write it, and say why it is so."""
-    from icefloe.cli.inputs import readable
-    from icefloe.formats.mrc import write_mrc
-    from icefloe.picking import bootstrap_bank
-
-    images = [image for _, image in readable(items, _SAMPLE)]
-    pixel_size = items[0].optics.micrograph_pixel_size
-    found = bootstrap_bank(images, pixel_size=pixel_size, settings=settings)
-    write_mrc(out / "template.mrcs", found.bank.images, found.bank.pixel_size)
-    click.echo(_why(found), err=True)
-    return found
-
-
-def _numbers(text: str | None) -> tuple[int, ...]:
-    from icefloe.errors import SettingsError
-
-    try:
-        return tuple(int(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        raise SettingsError(f"--classes is '{text}'", "numbers, such as 1,4,7") from None
-
-
-def _items(micrographs: tuple[Path, ...], given: dict[str, Any]) -> list[MicrographInput]:
+def match_items(micrographs: tuple[Path, ...], given: dict[str, Any]) -> list[MicrographInput]:
+    """Return the micrographs on the command line."""
     from icefloe.cli.inputs import expand_micrographs
 
     return expand_micrographs(micrographs, **{k: given[k] for k in _MICROSCOPE})
 
 
-def _settings(given: dict[str, Any]) -> MatchSettings:
-    from pydantic import ValidationError
-
-    from icefloe.errors import SettingsError
+def match_settings(given: dict[str, Any]) -> MatchSettings:
+    """Return the settings that options give."""
     from icefloe.picking import MatchSettings
 
-    values = {k: v for k, v in given.items() if k in MatchSettings.model_fields and v is not None}
+    values = {k: v for k, v in given.items() if k in MatchSettings.model_fields}
     values |= {"contrast": "bright" if given["bright"] else "dark", "junk": not given["no_junk"]}
-    try:
-        return MatchSettings.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "--" + str(first["loc"][0]).replace("_", "-")
-        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
+    return checked(MatchSettings, values)
 
 
-def _why(found: Bootstrap) -> str:
-    return (
-        f"Particles of {found.bank.diameter:.0f} A, from {found.n_windows} of them: "
-        f"{found.reason()}"
-    )
-
-
-def _run(
+def run_match(
     items: list[MicrographInput],
     out: Path,
     settings: MatchSettings,
@@ -298,7 +127,26 @@ def _run(
     given: dict[str, Any],
     *,
     use_ctf: bool,
+    elsewhere: bool = False,
 ) -> None:
+    """Pick micrographs with templates, and write what all ways of picking write.
+
+    Parameters
+    ----------
+    items, settings, given
+        Micrographs and choices.
+    out
+        Directory of the results.
+    bank
+        Templates; None to choose from the maps in ``from_maps`` again.
+    use_ctf
+        Whether templates are shown through each micrograph's CTF.
+    elsewhere
+        Whether a crowded or an empty micrograph, whose scores do not part by themselves, is cut by
+        those of up to three others, spread over the list. They are matched when first needed.
+    """
+    from dataclasses import replace
+
     from rich.console import Console
     from rich.progress import Progress
 
@@ -308,7 +156,7 @@ def _run(
     from icefloe.formats.star import write_star
     from icefloe.interop.relion_picks import picks_star
     from icefloe.interop.score_maps import load_maps, save_maps
-    from icefloe.picking import picks_from_maps, score_maps
+    from icefloe.picking import picks_from_maps
 
     defoci = {i.name: defocus_of(i) for i in items} if given["calibrate"] else {}
     kept: dict[str, tuple[Picks, float]] = {}
@@ -330,18 +178,16 @@ def _run(
                     maps = load_maps(given["from_maps"], item.name)
                 else:
                     image = read_image(item.path).data
-                    maps = score_maps(
-                        image,
-                        bank,
-                        pixel_size=item.optics.micrograph_pixel_size,
-                        settings=settings,
-                        ctf=_ctf(item) if use_ctf else None,
-                        mask=_mask(item, image, given["masks"], settings, bank),
-                        device=given["device"],
-                    )
+                    maps = _scores(item, image, bank, settings, given, use_ctf)
+                picks = picks_from_maps(maps, settings)
+                if bank is not None and elsewhere and not (picks.split and picks.split.clear):
+                    bank = replace(bank, usual=_usual(items, bank, settings, given, use_ctf))
+                    elsewhere = False
+                if bank is not None and maps.usual != bank.usual:
+                    maps = replace(maps, usual=bank.usual)
+                    picks = picks_from_maps(maps, settings)
                 if given["save_maps"]:
                     save_maps(given["save_maps"], item.name, maps)
-                picks = picks_from_maps(maps, settings)
                 if given["calibrate"]:
                     kept[item.name] = picks, defoci[item.name]
                 else:
@@ -359,6 +205,47 @@ def _run(
         usual = None if bank is None else bank.usual
         write_list(out / "picks.star", done, (min(diameters), max(diameters)), usual)
     failures_exit(len(items) - len(done), len(items))
+
+
+def _scores(
+    item: MicrographInput,
+    image: FloatArray,
+    bank: TemplateBank,
+    settings: MatchSettings,
+    given: dict[str, Any],
+    use_ctf: bool,
+) -> ScoreMaps:
+    from icefloe.picking import score_maps
+
+    return score_maps(
+        image,
+        bank,
+        pixel_size=item.optics.micrograph_pixel_size,
+        settings=settings,
+        ctf=_ctf(item) if use_ctf else None,
+        mask=_mask(item, image, given["masks"], settings, bank),
+        device=given["device"],
+    )
+
+
+def _usual(
+    items: list[MicrographInput],
+    bank: TemplateBank,
+    settings: MatchSettings,
+    given: dict[str, Any],
+    use_ctf: bool,
+) -> tuple[float, float, float] | None:
+    """Return how noise and particles score in some micrographs; None where they do not part."""
+    from icefloe.cli.inputs import readable
+    from icefloe.errors import IcefloeError
+    from icefloe.picking.scored import scores_elsewhere
+
+    found = []
+    for item, image in readable(items, SAMPLE):
+        # What is wrong with a micrograph is told when its own turn comes.
+        with suppress(IcefloeError):
+            found.append(_scores(item, image, bank, settings, given, use_ctf))
+    return scores_elsewhere(found, settings)
 
 
 def _ctf(item: MicrographInput) -> CtfParameters | None:

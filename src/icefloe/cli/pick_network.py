@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icefloe.cli.options import microscope_options, output_options
+from icefloe.cli.options import checked, microscope_options, output_options
 
 if TYPE_CHECKING:
     from icefloe.cli.inputs import MicrographInput
@@ -147,15 +147,6 @@ def network_settings(bright: bool, choices: dict[str, Any]) -> NetworkSettings:
     SettingsError
         One is out of range.
     """
-    from pydantic import ValidationError
-
-    from icefloe.errors import SettingsError
     from icefloe.network import NetworkSettings
 
-    given = {k: v for k, v in choices.items() if v is not None}
-    try:
-        return NetworkSettings.model_validate({"contrast": "bright" if bright else "dark", **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "--" + str(first["loc"][0]).replace("_", "-")
-        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
+    return checked(NetworkSettings, {"contrast": "bright" if bright else "dark", **choices})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from icefloe.cli.options import microscope_options
+from icefloe.cli.options import checked, microscope_options
 
 if TYPE_CHECKING:
     from icefloe._types import FloatArray
@@ -135,18 +135,9 @@ def command(
 
 
 def _settings(bright: bool, choices: dict[str, Any]) -> TrainSettings:
-    from pydantic import ValidationError
-
-    from icefloe.errors import SettingsError
     from icefloe.network import TrainSettings
 
-    given = {k: v for k, v in choices.items() if v is not None}
-    try:
-        return TrainSettings.model_validate({"contrast": "bright" if bright else "dark", **given})
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = "--" + str(first["loc"][0]).replace("_", "-")
-        raise SettingsError(f"{name} is {first['input']}: {first['msg']}") from None
+    return checked(TrainSettings, {"contrast": "bright" if bright else "dark", **choices})
 
 
 def _with_picks(

@@ -164,6 +164,11 @@ class PickSettings(BaseModel):
         "peaks below the threshold.",
     )
 
+    @property
+    def own_templates(self) -> bool:
+        """Whether templates are made from the session's own exposures."""
+        return self.method in ("auto", "learn")
+
     @model_validator(mode="after")
     def _possible(self) -> PickSettings:
         if self.method == "blob" and self.diameter is None:

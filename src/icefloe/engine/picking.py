@@ -64,7 +64,7 @@ class PickedExposure:
 def uses_ctf(session: Session) -> bool:
     """Return whether picking shows templates through each micrograph's CTF."""
     pick = session.settings.pick
-    if pick.method in ("auto", "learn"):
+    if pick.own_templates:
         stored = session.reference()
         return stored is not None and stored.reference.ctf and stored.weights is None
     return pick.method == "template" and pick.template_ctf
@@ -136,7 +136,7 @@ def pick_exposure(work: Work, **changes: object) -> PickedExposure:
     """
     session = work.session
     pick = session.settings.pick
-    stored = session.reference() if pick.method in ("auto", "learn") else None
+    stored = session.reference() if pick.own_templates else None
     flags: tuple[str, ...] = ()
     if pick.method == "network" or (stored is not None and stored.weights is not None):
         picks, mask = _network(work, changes), None

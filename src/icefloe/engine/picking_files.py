@@ -45,13 +45,12 @@ class PickingFiles:
         It is read again when its files change: another process may have made it. One made with
         other settings does not count; templates that a person gave always do.
         """
-        from icefloe.engine.reference_files import read_reference
+        from icefloe.engine.reference_files import REFERENCE_FILES, read_reference
 
         if self._known is not None and time.monotonic() - self._known[0] < _TRUSTED:
             return self._known[1]
         directory = self._session.project.reference
-        names = ("reference.json", "templates.mrcs", "network.safetensors")
-        files = [directory / name for name in names]
+        files = [directory / name for name in REFERENCE_FILES]
         stamp = [self._session.identity(self._session.project.listed(path)) for path in files]
         if self._reference is None or self._reference[0] != stamp:
             self._reference = (stamp, read_reference(self._session.project))

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from icefloe.project import Project
 
 __all__ = [
+    "REFERENCE_FILES",
     "StoredReference",
     "forget_reference",
     "read_reference",
@@ -38,7 +39,9 @@ __all__ = [
 # Raised when the same micrographs and settings give another reference.
 _VERSION = 2
 _SCHEMA = 1
-_WEIGHTS = "network.safetensors"
+_TEMPLATES, _WEIGHTS = "templates.mrcs", "network.safetensors"
+# What the reference is; the others are pictures of it.
+REFERENCE_FILES = ("reference.json", _TEMPLATES, _WEIGHTS)
 # Choices about picking with the templates, not about making them.
 _AFTERWARDS = {"threshold", "min_distance", "max_picks", "max_contrast", "junk", "angle_step"}
 _AFTERWARDS |= {"max_score", "min_power", "max_power"}
@@ -123,10 +126,10 @@ def write_reference(
         "templates": None,
     }
     if bank is not None:
-        write_mrc(directory / "templates.mrcs", bank.images, bank.pixel_size)
+        write_mrc(directory / _TEMPLATES, bank.images, bank.pixel_size)
         write_png(directory / "templates.png", to_grey(_sheet(bank.images), 0, 100))
         content["templates"] = {
-            "file": "templates.mrcs",
+            "file": _TEMPLATES,
             "count": len(bank.images),
             "pixel_size": float(bank.pixel_size),
             "turns": bool(bank.turns),
@@ -144,7 +147,7 @@ def write_reference(
 
 def forget_reference(project: Project) -> None:
     """Remove the reference; what was picked with it stays until the next run."""
-    for name in ("reference.json", "templates.mrcs", "templates.png", "reference.svg", _WEIGHTS):
+    for name in (*REFERENCE_FILES, "templates.png", "reference.svg"):
         (project.reference / name).unlink(missing_ok=True)
 
 

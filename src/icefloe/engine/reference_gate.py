@@ -128,8 +128,10 @@ class ReferenceGate:
                 break
         network = None
         if session.settings.pick.method == "learn" and made.bank is not None:
-            # Averages need few micrographs, a network all there are.
-            used, images, pixel_size = references_of(session, records, len(records))
+            from icefloe.network.learn import ENOUGH
+
+            if made.numbers["n_particles"] < ENOUGH and len(used) < len(records):
+                used, images, pixel_size = references_of(session, records, len(records))
             made, network = learned_reference(
                 made,
                 images,

@@ -156,7 +156,7 @@ class Session:
         pick = self.settings.pick
         if pick.method == "network" and pick.diameter is None:
             return self.model_card().diameter is None
-        return pick.method in ("auto", "learn")
+        return pick.own_templates
 
     def reference(self) -> StoredReference | None:
         """Return the reference that the session made; None if it is still to be made."""
