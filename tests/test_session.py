@@ -329,7 +329,7 @@ class TestInterruption:
     def test_ctrl_c_ends_at_once_and_keeps_what_is_done(self, movies: Path, tmp_path: Path) -> None:
         raw = tmp_path / "raw"
         raw.mkdir()
-        for number in range(20):
+        for number in range(80):
             shutil.copy(movies / "movie_1.tiff", raw / f"m{number}.tiff")
         project = tmp_path / "s"
         command = [sys.executable, "-m", "icefloe", "run", f"{raw}/*.tiff", "--project"]
@@ -350,4 +350,4 @@ class TestInterruption:
         assert not list(project.rglob(".partial-*"))
         for sidecar in project.glob("exposures/*/*.json"):
             assert read_sidecar(sidecar) is not None
-        assert len(json.loads((project / "exposures.json").read_text())["exposures"]) == 20
+        assert len(json.loads((project / "exposures.json").read_text())["exposures"]) == 80
