@@ -50,6 +50,9 @@ class _Sampler:
     def warned(self, message: str) -> None:
         """Take no note."""
 
+    def referring(self, what: str) -> None:
+        """Take no note."""
+
     def watching(self, state: object) -> None:
         """Take no note."""
 

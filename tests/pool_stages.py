@@ -9,9 +9,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import mrcfile
+import numpy as np
+
 from icefloe.engine import Outcome, Output, Session, Work
 from icefloe.errors import DiskFullError, FitError
 from icefloe.formats.atomic import write_text
+
+
+def movie(directory: Path, name: str, word: str) -> None:
+    """Write a tiny micrograph whose first label is `word`, as a camera does: first under way."""
+    with mrcfile.new(directory / f"{name}.part", np.zeros((8, 8), np.float32)) as file:
+        file.header.label[0] = word
+        file.header.nlabl = 1
+    (directory / f"{name}.part").rename(directory / f"{name}.mrc")
 
 
 class _Fake:
@@ -90,3 +101,21 @@ STAGES = (
     _Fake("pick", ("ctf",)),
     _Fake("extract", ("pick",)),
 )
+
+
+class _Picks(_Fake):
+    """As a picker that waits for the session's reference."""
+
+    def awaits_reference(self, session: Session) -> bool:
+        return session.uses_reference() and session.reference() is None
+
+    def upstream(self, session: Session, kind: str) -> tuple[str, ...] | None:
+        return None if session.stages_off() else self.needs
+
+
+class _Extracts(_Fake):
+    def upstream(self, session: Session, kind: str) -> tuple[str, ...] | None:
+        return None if session.stages_off() else self.needs
+
+
+REFERRING = (*STAGES[:3], _Picks("pick", ("ctf",)), _Extracts("extract", ("pick",)))

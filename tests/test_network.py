@@ -236,6 +236,23 @@ def test_the_general_model_finds_balls_where_they_are():
     np.testing.assert_array_equal(again.score, picks.score)
 
 
+def test_picks_have_a_power_relative_to_the_usual():
+    image, places = dots(noise=1.5)
+    # Brighter or darker by 3: their contrast to the local mean is so many times as large.
+    y, x = np.rint(places[0]).astype(int)
+    near = slice(max(0, y - 20), y + 21), slice(max(0, x - 20), x + 21)
+    strong = image.copy()
+    strong[near] = strong[near].mean() + 3 * (strong[near] - strong[near].mean())
+    picks = pick_network(strong, pixel_size=1.0, diameter=48)
+    assert np.median(picks.power) == pytest.approx(1, abs=0.05)
+    distance = np.hypot(picks.y - places[0, 0], picks.x - places[0, 1])
+    if distance.min() > 0.3 * 48:  # so strong that it is no particle any more: among the others
+        picks = picks.weaker
+        distance = np.hypot(picks.y - places[0, 0], picks.x - places[0, 1])
+    assert distance.min() < 0.3 * 48
+    assert 4 < picks.power[distance.argmin()] < 14  # 9, and what lies around
+
+
 def test_pure_noise_has_no_particles():
     image = np.random.default_rng(0).normal(size=(1024, 1024)).astype(np.float32)
     picks = pick_network(image, pixel_size=1.0, diameter=64)

@@ -15,8 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import mrcfile
-import numpy as np
 import psutil
 import pytest
 
@@ -35,7 +33,7 @@ from icefloe.errors import DeviceError, DiskFullError, InputError, SettingsError
 from icefloe.project import Failure, Project, load_record
 from icefloe.project.live_log import read_entries
 from live_script import Script
-from pool_stages import STAGES
+from pool_stages import STAGES, movie
 
 HERE = Path(__file__).parent
 STAGES_PATH = "pool_stages:STAGES"
@@ -275,14 +273,6 @@ def test_full_disk_ends_the_run(pool: WorkerPool, tmp_path: Path) -> None:
     assert states(session)["a"] != "done"
 
 
-def movie(directory: Path, name: str, word: str) -> None:
-    """Write a tiny micrograph whose first label is `word`, as a camera does: first under way."""
-    with mrcfile.new(directory / f"{name}.part", np.zeros((8, 8), np.float32)) as file:
-        file.header.label[0] = word
-        file.header.nlabl = 1
-    (directory / f"{name}.part").rename(directory / f"{name}.mrc")
-
-
 def test_workers_follow_a_directory(
     pool: WorkerPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -364,7 +354,7 @@ def test_killed_run_leaves_no_worker_behind(tmp_path: Path) -> None:
         "from icefloe.engine import Session, run_session\n"
         "from icefloe.engine.pool import WorkerPool\n"
         "from icefloe.engine.pool_config import local_config\n"
-        "from pool_stages import STAGES\n"
+        "from pool_stages import STAGES, movie\n"
         f"root = Path({str(tmp_path)!r})\n"
         "if __name__ == '__main__':\n"
         "    with WorkerPool(local_config(2, root / 'parsl'), device='cpu',\n"

@@ -21,7 +21,8 @@ from icefloe.scoring import PickScore, pool_picks
 from rod_micrographs import LENGTH, PIXEL, rod_micrographs
 from session_tools import icefloe
 
-FACTS = ["--pixel-size", PIXEL, "--device", "cpu", "--set", "ctf.local=off"]
+FACTS = ["--pixel-size", PIXEL, "--device", "cpu", "--pick", "auto"]
+FACTS += ["--set", "ctf.local=off"]
 FACTS += ["--set", "pick.reference_exposures=3", "--set", "extract.max_defocus=20000"]
 
 

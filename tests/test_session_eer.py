@@ -23,7 +23,7 @@ def session(tmp_path_factory):
     status = icefloe(
         "run", folder / "falcon.eer", "--project", folder / "s", "--pixel-size", 2,
         "--gain", next(folder.rglob("*.gain")), "--total-dose", 22,
-        "--set", "data.eer_dose_per_fraction=4",
+        "--set", "data.eer_dose_per_fraction=4", "--pick", "auto",
     )  # fmt: skip
     assert status == 0
     return folder / "s"

@@ -23,7 +23,8 @@ from session_tools import icefloe
 PIXEL, DIAMETER = 2.0, 120.0
 GOOD = ("m2", "m3", "m4", "m5")
 CHOICES = ["--set", "pick.reference_exposures=3", "--set", "pick.reference_micrographs=2"]
-FACTS = ["--pixel-size", PIXEL, "--device", "cpu", "--set", "extract.max_defocus=10000"]
+FACTS = ["--pixel-size", PIXEL, "--device", "cpu", "--pick", "auto"]
+FACTS += ["--set", "extract.max_defocus=10000"]
 # A quicker search for the CTF.
 FACTS += [
     "--set",

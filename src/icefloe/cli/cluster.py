@@ -187,7 +187,7 @@ def _judge(facts: Sequence[WorkerFacts], gpu: bool) -> list[str]:
 def _tiny_session(pool: WorkerPool, scratch: Path) -> list[str]:
     """Process two simulated micrographs with the workers and here, and compare."""
     from icefloe.engine import Session, register, run_session
-    from icefloe.engine.setup import open_or_create
+    from icefloe.engine.setup import Changes, open_or_create
     from icefloe.project import load_record
     from icefloe.simulate import SimulationSettings, simulate_micrograph, write_micrograph
 
@@ -201,7 +201,7 @@ def _tiny_session(pool: WorkerPool, scratch: Path) -> list[str]:
         write_micrograph(simulate_micrograph(settings, name), raw)
     found = []
     for place, workers in (("there", pool), ("here", None)):
-        changes = {"data": {"pixel_size": 1.5}}
+        changes: Changes = {"data": {"pixel_size": 1.5}, "pick": {"method": "auto"}}
         project, chosen = open_or_create(scratch / place, changes, may_create=True)
         register(project, sorted(raw.glob("*.mrc")))
         begin = time.perf_counter()

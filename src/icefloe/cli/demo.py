@@ -80,6 +80,8 @@ def _session_settings(simulated: Any) -> dict[str, dict[str, Any]]:
             "gain_rotate": s.gain_rotate,
             "gain_flip": s.gain_flip,
         },
+        # The same with and without torch.
+        "pick": {"method": "auto"},
     }
 
 

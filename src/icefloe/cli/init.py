@@ -17,8 +17,7 @@ __all__ = ["command"]
 @session_options
 def command(directory: Path, changes: dict[str, dict[str, Any]]) -> None:
     """Make the session."""
-    from icefloe.engine.settings import SessionSettings
-    from icefloe.engine.setup import change_settings
+    from icefloe.engine.setup import change_settings, first_settings
     from icefloe.errors import ProjectError
     from icefloe.project import Project
 
@@ -28,7 +27,7 @@ def command(directory: Path, changes: dict[str, dict[str, Any]]) -> None:
             hint=f"Edit {directory / 'icefloe.toml'}, or give the options to 'icefloe run'",
         )
     project = Project.create(directory)
-    settings = change_settings(project, SessionSettings(), changes)
+    settings = change_settings(project, first_settings(), changes)
     click.echo(f"{project.settings_file}: every setting, commented.")
     missing = [
         option

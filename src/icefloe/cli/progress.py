@@ -109,6 +109,11 @@ class RunDisplay:
 
         self._print(f"[bold yellow]WARNING[/]: {escape(message)}")
 
+    def referring(self, what: str) -> None:
+        """Say what picking waits for."""
+        self._progress.update(self._task, description=what, exposure="picking:")
+        self._print(f"Picking: {what}")
+
     def summarise(self, summary: RunSummary) -> None:
         """Print what the run came to."""
         failures = {**summary.known_failures, **summary.failures}

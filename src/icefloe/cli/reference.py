@@ -32,7 +32,7 @@ __all__ = ["command", "write_figure"]
 def command(
     project: Path, templates: Path | None, template_pixel_size: float | None, redo: bool
 ) -> None:
-    """Show or replace the reference that a session of method auto picks with.
+    """Show or replace the reference that a session of method auto or learn picks with.
 
     The reference is made by `icefloe run` from the first good exposures, and lies in
     picks/reference: templates.mrcs, a figure, and reference.json, which says from what and why.
@@ -71,7 +71,8 @@ def command(
             else:
                 forget_reference(session.project)
                 session.reference_changed()
-                if ReferenceGate(session, STANDARD_STAGES).make(ended=True) is None:
+                gate = ReferenceGate(session, STANDARD_STAGES, tell=_say)
+                if gate.make(ended=True) is None:
                     raise ProjectError(
                         f"{session.project.root} has no exposure for a reference yet",
                         hint="Run 'icefloe run' first, which makes it",
@@ -83,6 +84,10 @@ def command(
         return
     click.echo(describe_reference(session))
     write_figure(session)
+
+
+def _say(what: str) -> None:
+    click.echo(f"{what.capitalize()} ...", err=True)
 
 
 def write_figure(session: Session) -> None:

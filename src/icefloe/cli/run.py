@@ -22,10 +22,10 @@ __all__ = ["command"]
     up to date: only what is new, or depends on something that changed, is done.
 
     Particles are found without being told their size: after the first good exposures templates are
-    made from them (picks/reference), with which all are picked. --diameter helps; --pick blob
-    needs only that, --templates picks with class averages or a map, --pick network with a neural
-    network (the general one, or --model; needs torch), --pick learn with a network that learns the
-    particle from what those templates find, --pick none not at all.
+    made from them, and where torch is installed a network learns the particle from what those find
+    (picks/reference); with it all are picked. --diameter helps; --pick auto leaves it at the
+    templates, --pick blob needs only the diameter, --templates picks with class averages or a map,
+    --pick network with a trained network (the general one, or --model), --pick none not at all.
 
     A session that does not exist is made, if FILES are given. Options that are given are written
     into its icefloe.toml.

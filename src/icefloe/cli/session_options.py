@@ -33,7 +33,7 @@ _OPTIONS: dict[str, tuple[str, str, Any, str]] = {
         "pick",
         "method",
         str,
-        "auto, blob, template, network, learn or none [auto].",
+        "learn, auto, blob, template, network or none [learn; auto without torch].",
     ),
     "--templates": (
         "pick",

@@ -36,6 +36,9 @@ __all__ = [
     "run_session",
 ]
 
+# Time between two looks whether the reference is there, s.
+_TICK = 0.2
+
 
 class Observer(Protocol):
     """Is told how a run goes."""
@@ -54,6 +57,9 @@ class Observer(Protocol):
 
     def warned(self, message: str) -> None:
         """Something about the whole session is probably wrong; the run goes on."""
+
+    def referring(self, what: str) -> None:
+        """The reference for picking is being made; maybe from another thread, beside the run."""
 
 
 @dataclass
@@ -205,16 +211,27 @@ def run_session(
 
             crew = PoolCrew(session, stages, pool, lambda: log.id, retry_failed)
         space = DiskSpace.of(session)
-        gate = ReferenceGate(session, stages)
+        gate = ReferenceGate(session, stages, background=pool is not None)
+        if observer is not None:
+            gate.tell = observer.referring
+
+        def made(*, ended: bool) -> bool:
+            stored = gate.make(ended=ended)
+            if stored is not None and stored.reference.flags and observer is not None:
+                observer.warned("; ".join(stored.reference.flags))
+            return stored is not None
+
         ran: set[str] = set()
+        there = False
         while True:
-            made = gate.make(ended=not todo and not more_to_come)
-            if made is not None:
-                if made.reference.flags and observer is not None:
-                    observer.warned("; ".join(made.reference.flags))
+            if made(ended=not todo and not more_to_come) or there:
                 # Those that waited for it, too.
                 more = _to_do(session, stages, sources, set(summary.failures))
                 todo = [name for name in sources if name in {*todo, *more}]
+                there = False
+            if not todo and gate.busy:
+                time.sleep(_TICK)
+                continue
             if not todo:
                 break
             share, todo = gate.share(todo)
@@ -230,6 +247,8 @@ def run_session(
                 for message in (*crew.news(), *facts.news()):
                     if observer is not None:
                         observer.warned(message)
+                if gate.busy:  # those that begin from now on are picked at once
+                    there = made(ended=False) or there
                 space.check()
     summary.seconds = time.perf_counter() - begin
     return summary

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from icefloe.engine.disk_pause import DiskPause
 from icefloe.engine.disk_space import DiskSpace
@@ -47,6 +48,9 @@ _TICK = 0.2
 class Live:
     """A live run in this process; see `run_live`."""
 
+    # Whether the reference for picking is made beside the run.
+    background: ClassVar[bool] = False
+
     session: Session
     options: LiveOptions
     observer: LiveObserver
@@ -62,6 +66,8 @@ class Live:
     _recorded: dict[str, float] = field(default_factory=dict)
     # Done up to picking, for which there was no reference yet.
     _unpicked: set[str] = field(default_factory=set)
+    # When the reference came; 0 if it was there or is still to come.
+    _referred: float = 0.0
     _held: list[str] = field(default_factory=list)
     _given_up: set[Path] = field(default_factory=set)
     # Names and times of those that are read or given to workers.
@@ -77,7 +83,9 @@ class Live:
         self.news = LiveNews(self.session, self.options.patterns, self.observer)
         self.must_wait = DiskPause(self.space, self.news)
         self.queue = WorkQueue(self.options.order)
-        self.gate = ReferenceGate(self.session, self.runner.stages)
+        self.gate = ReferenceGate(
+            self.session, self.runner.stages, self.background, self.observer.referring
+        )
         self.sources = project.read_registry()
         taken = self._plan_backlog()
         self.summary.total = len(self.sources)
@@ -179,7 +187,8 @@ class Live:
             arrival = self._arrivals[again]
             self.queue.add(again, arrival.mtime_ns, fresh=arrival.fresh)
         # A reference is made from the exposures whose names come first, so these go first then.
-        pop = self.queue.pop_first_named if self.gate.waiting else self.queue.pop
+        first = self.gate.waiting and not self.gate.busy
+        pop = self.queue.pop_first_named if first else self.queue.pop
         while (name := pop()) is not None:
             listed = self.sources[name]
             known = self.facts.record(name, listed, fresh=name in self._arrivals)
@@ -240,6 +249,9 @@ class Live:
             self.summary.failures[name] = failure
         if self.gate.waiting and failure is None:
             self._unpicked.add(name)  # its latency is known when it is picked
+        elif failure is None and taken <= self._referred and self._unfinished(name, listed):
+            # It was begun before the reference was there.
+            self.queue.add(name, 0, fresh=name in self._arrivals and self._arrivals[name].fresh)
         else:
             self._log(name, taken, failed=failure is not None)
         self.observer.finished(name, failure, seconds)
@@ -252,13 +264,14 @@ class Live:
 
     def _make_reference(self, *, ended: bool) -> bool:
         """Make the reference for picking when it is due; what waited for it waits in the queue."""
-        if not self.gate.waiting:
+        if not self.gate.waiting and not self.gate.busy:
             return False
         made = self.gate.make(ended=ended)
         if made is None:
             return False
         if made.reference.flags:
             self.observer.warned("; ".join(made.reference.flags))
+        self._referred = self.clock()
         for name in sorted(self._unpicked, key=natural_key):
             arrival = self._arrivals.get(name)
             self.queue.add(name, 0, fresh=arrival is not None and arrival.fresh)
@@ -304,7 +317,7 @@ class Live:
         if self.poller.polls < 2 or self.watcher.quiet_seconds < 60 * quiet:
             return False
         # Files that never became whole are recorded now, and fail with their reason.
-        if self._make_reference(ended=True):
+        if self._make_reference(ended=True) or self.gate.busy:
             return False
         broken = [one for one in self.watcher.incomplete if one.path not in self._given_up]
         if not broken:

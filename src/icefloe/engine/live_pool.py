@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from icefloe.engine.live_loop import Live
 from icefloe.engine.pool_run import PoolCrew
@@ -23,6 +23,8 @@ _FOR_GAIN = 5
 class PooledLive(Live):
     """Gives movies to workers as they come; it is the feed that the pool takes its tasks from."""
 
+    background: ClassVar[bool] = True
+
     crew: PoolCrew
     _again: list[ExposureTask] = field(default_factory=list)
     _taken: dict[str, float] = field(default_factory=dict)
@@ -37,6 +39,8 @@ class PooledLive(Live):
             self._take_arrivals()
             self._report()
             if ended is None:
+                if self.gate.busy:
+                    self._make_reference(ended=False)
                 continue
             self._recorded = dict(ended.recorded)
             self._under_way.pop(ended.name, None)

@@ -99,10 +99,10 @@ class PickSettings(BaseModel):
 
     method: PickMethod = Field(
         default="auto",
-        description="auto: templates made from the session's own first good exposures; blob: "
-        "discs and rings of the diameter given; template: the templates given; network: a trained "
-        "network (needs torch); learn: a network that learns the particle from what auto finds in "
-        "the first good exposures (needs torch); none: no picking.",
+        description="auto: templates made from the session's own first good exposures; learn: a "
+        "network that learns the particle from what those find (needs torch, with which new "
+        "sessions begin with it); blob: discs and rings of the diameter given; template: the "
+        "templates given; network: a trained network (needs torch); none: no picking.",
     )
     diameter: DiameterRange | None = Field(
         default=None,
@@ -116,8 +116,8 @@ class PickSettings(BaseModel):
         default=8,
         ge=1,
         le=200,
-        description="Good exposures (with a usable CTF) that auto waits for before it makes its "
-        "reference; fewer if the session has no more.",
+        description="Good exposures (with a usable CTF) that auto and learn wait for before they "
+        "make their reference; fewer if the session has no more.",
     )
     reference_micrographs: int = Field(
         default=4,
@@ -128,8 +128,8 @@ class PickSettings(BaseModel):
     )
     reference_classes: bool = Field(
         default=True,
-        description="Let auto make class averages of the particles it finds first, and pick with "
-        "the best of them where they do better than a round template.",
+        description="Let auto and learn make class averages of the particles found first, and "
+        "pick with the best of them where they do better than a round template.",
     )
     templates: str | None = Field(
         default=None,
@@ -149,7 +149,8 @@ class PickSettings(BaseModel):
         "model. Relative to this session's directory unless absolute.",
     )
     blob: BlobChoices = Field(
-        default=BlobChoices(), description="Method blob, and auto where it finds no reference."
+        default=BlobChoices(),
+        description="Method blob, and auto and learn where they find no reference.",
     )
     template: TemplateChoices = Field(
         default=TemplateChoices(),

@@ -9,37 +9,42 @@ the same run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from icefloe.curation.journal import read_journal, standing_decisions
-from icefloe.engine.picking import recorded_ctf
 from icefloe.engine.plan import plan_exposure
-from icefloe.engine.reference import Reference, learned_reference, make_reference
 from icefloe.engine.reference_files import StoredReference, reference_hash, write_reference
-from icefloe.errors import IcefloeError, InputError
+from icefloe.engine.reference_making import Made, beside, image_file, made_from
+from icefloe.errors import InputError
 from icefloe.project import ExposureRecord, load_record
 from icefloe.project.sidecar import identify
 
 if TYPE_CHECKING:
-    from icefloe._types import FloatArray
     from icefloe.engine.session import Session
     from icefloe.engine.stage import Stage
 
-__all__ = ["ReferenceGate", "references_of"]
+__all__ = ["ReferenceGate"]
 
 _PICKING = ("pick", "extract")
 # Worse than so many times the median fit resolution is not a good exposure.
 _POOR = 1.5
-# More than this part of a micrograph under the junk mask: another one is taken.
-_JUNK = 0.3
-# Diameter, A, with which junk is looked for before one is known.
-_TYPICAL = 150.0
+
+
+class _Due(NamedTuple):
+    """Exposures that a reference is to be made from."""
+
+    names: tuple[str, ...]
+    complete: bool  # as many as the settings want
+
+
+def _silent(what: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass
@@ -52,12 +57,26 @@ class ReferenceGate:
         The session.
     stages
         All stages in order.
+    background
+        Make it beside the run, which asks `make` for it again and again: for runs whose exposures
+        are done by workers. numba's threads allow one caller at a time, so a run that computes in
+        this process waits.
+    tell
+        Is told what is being done; from another thread, in the background.
     """
 
     session: Session
     stages: Sequence[Stage]
+    background: bool = False
+    tell: Callable[[str], None] = _silent
     _looked: dict[str, ExposureRecord | None] = field(default_factory=dict)
     _tried_again: bool = False
+    _making: tuple[_Due, Future[Made]] | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether a reference is being made beside the run."""
+        return self._making is not None
 
     @property
     def waiting(self) -> bool:
@@ -67,19 +86,25 @@ class ReferenceGate:
 
     def share(self, todo: Sequence[str]) -> tuple[list[str], list[str]]:
         """Return the exposures to do before looking at `make` again, and the others."""
-        if not self.waiting:
+        if self.busy or not self.waiting:
             return list(todo), []
         count = max(1, self.session.settings.pick.reference_exposures - len(self._good()[0]))
         return list(todo[:count]), list(todo[count:])
 
     def make(self, *, ended: bool) -> StoredReference | None:
-        """Make the reference if it is due; None if it is not.
+        """Make the reference if it is due; None if it is not, or is being made.
 
         Parameters
         ----------
         ended
             Whether there is nothing more to wait for.
         """
+        if self._making is not None:
+            due, making = self._making
+            if not making.done():
+                return None
+            self._making = None
+            return self._keep(due, making.result())
         if not self.waiting:
             return self._try_again() if ended else None
         good, more = self._good()
@@ -108,47 +133,30 @@ class ReferenceGate:
         return self._make(names, len(good) >= wanted)
 
     def _make(self, names: Sequence[str], complete: bool) -> StoredReference | None:
-        session = self.session
         records = [r for name in names if (r := self._looked.get(name)) is not None]
-        made = Reference("none", None, flags=("no micrograph can be read to pick",))
-        used: list[str] = []
-        ctfs = {r.name: recorded_ctf(r) for r in records}
-        few = session.settings.pick.reference_micrographs
-        # Where a few hold too few particles, all of them may hold enough.
-        for count in (few, len(records)) if few < len(records) else (len(records),):
-            used, images, pixel_size = references_of(session, records, count)
-            if images:
-                made = make_reference(
-                    images,
-                    pixel_size=pixel_size,
-                    settings=session.settings.pick,
-                    ctfs=[ctfs[name] for name in used],
-                )
-            if made.method == "template":
-                break
-        network = None
-        if session.settings.pick.method == "learn" and made.bank is not None:
-            from icefloe.network.learn import ENOUGH
+        due = _Due(tuple(names), complete)
 
-            if made.numbers["n_particles"] < ENOUGH and len(used) < len(records):
-                used, images, pixel_size = references_of(session, records, len(records))
-            made, network = learned_reference(
-                made,
-                images,
-                pixel_size=pixel_size,
-                settings=session.settings.pick,
-                ctfs=[ctfs[name] for name in used],
-                device=session.device,
-            )
+        def make() -> Made:
+            return made_from(self.session, records, self.tell)
+
+        if self.background:
+            self._making = due, beside(make)
+            return None
+        return self._keep(due, make())
+
+    def _keep(self, due: _Due, made: Made) -> StoredReference | None:
+        """Write a reference down."""
+        session = self.session
+        # A reference that failed is tried again when there are other exposures than these.
+        templates = made.reference.method == "template"
         write_reference(
             session.project,
-            made,
+            made.reference,
             origin="data",
             settings_hash=reference_hash(session),
-            # A reference that failed is tried again when there are other exposures than these.
-            inputs=used if made.method == "template" else list(names),
-            complete=complete,
-            network=network,
+            inputs=list(made.used if templates else due.names),
+            complete=due.complete,
+            network=made.network,
         )
         session.reference_changed()
         return session.reference()
@@ -162,7 +170,7 @@ class ReferenceGate:
                 if not self._decided(name, listed):
                     break
                 record = load_record(self.session.project, name, listed, without=_PICKING)
-                usable = _image_file(record) is not None
+                usable = image_file(record) is not None
                 self._looked[name] = record if usable else None
             found = self._looked[name]
             if found is not None:
@@ -189,54 +197,3 @@ class ReferenceGate:
         view = self.session.view(name, listed)
         steps = plan_exposure(view, self.stages, name, identity)
         return all(s.state != "todo" for s in steps if s.stage.name not in _PICKING)
-
-
-def references_of(
-    session: Session, records: Sequence[ExposureRecord], wanted: int
-) -> tuple[list[str], list[FloatArray], float]:
-    """Return names, micrographs and pixel size, A, of those that a reference is made from.
-
-    They are spread evenly over the exposures given; one that is mostly junk, or has another pixel
-    size than the first, makes way for the next.
-    """
-    from icefloe.engine.source import read_micrograph
-    from icefloe.picking import whole_mask
-
-    alike = [r for r in records if abs(_pixel_size(r) / _pixel_size(records[0]) - 1) < 0.01]
-    places = np.linspace(0, len(alike) - 1, min(wanted, len(alike))).round().astype(int)
-    first = [alike[i] for i in dict.fromkeys(places.tolist())]
-    order = first + [r for r in alike if r not in first]
-    given = session.settings.pick.diameter
-    diameter = _TYPICAL if given is None else given[1]
-    bright = session.settings.pick.contrast == "bright"
-    images: dict[str, FloatArray] = {}
-    spare: dict[str, FloatArray] = {}
-    for record in order:
-        if len(images) == len(first):
-            break
-        path = _image_file(record)
-        try:
-            if path is None:
-                continue
-            image = read_micrograph(path)
-            pixel_size = _pixel_size(record)
-            mask = whole_mask(image, diameter / pixel_size, pixel_size=pixel_size, bright=bright)
-            junk = float(mask.mean())
-        except IcefloeError:
-            continue
-        if junk <= _JUNK:
-            images[record.name] = image
-        elif len(spare) < wanted:
-            spare[record.name] = image
-    chosen = images or spare
-    names = [r.name for r in alike if r.name in chosen]
-    return names, [chosen[n] for n in names], _pixel_size(records[0]) if records else 0.0
-
-
-def _image_file(record: ExposureRecord) -> Path | None:
-    return record.file("motion" if record.kind == "movie" else "import", "micrograph")
-
-
-def _pixel_size(record: ExposureRecord) -> float:
-    stage = "motion" if record.kind == "movie" else "import"
-    return float(record.numbers[stage]["pixel_size"])

@@ -12,7 +12,13 @@ from icefloe.errors import ProjectError, SettingsError
 from icefloe.project import Project, read_settings, write_settings
 from icefloe.project.settings_check import build_settings
 
-__all__ = ["Changes", "change_settings", "changed_settings", "open_or_create"]
+__all__ = [
+    "Changes",
+    "change_settings",
+    "changed_settings",
+    "first_settings",
+    "open_or_create",
+]
 
 # New values by section and key.
 Changes = Mapping[str, Mapping[str, Any]]
@@ -42,7 +48,20 @@ def open_or_create(
         Project.open(directory)
         raise ProjectError(f"{directory} is not a session")
     project = Project(Project.create(directory).root)
-    return project, change_settings(project, SessionSettings(), changes)
+    return project, change_settings(project, first_settings(), changes)
+
+
+def first_settings() -> SessionSettings:
+    """Return the settings that a new session begins with.
+
+    Picking needs nothing of the user: by a network that learns the particle where torch is
+    installed, by templates elsewhere. The settings file says which, so a session picks alike
+    wherever it is gone on with.
+    """
+    from icefloe.network import network_installed
+
+    pick = PickSettings(method="learn" if network_installed() else "auto")
+    return SessionSettings(pick=pick)
 
 
 def change_settings(

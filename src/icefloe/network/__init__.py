@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from icefloe._lazy import lazy_names
 
 if TYPE_CHECKING:
+    from icefloe.network._torch import network_installed
     from icefloe.network.denoise import denoise_image
     from icefloe.network.denoise_model import DenoiserModel, load_denoiser, save_denoiser
     from icefloe.network.denoise_settings import DenoiserCard, DenoiserTrainSettings
@@ -39,6 +40,7 @@ else:
             "Training": "train",
             "train_network": "train",
             "load_model": "weights",
+            "network_installed": "_torch",
             "save_model": "weights",
         },
     )
@@ -60,6 +62,7 @@ __all__ = [
     "learn_particle",
     "load_denoiser",
     "load_model",
+    "network_installed",
     "pick_network",
     "save_denoiser",
     "save_model",

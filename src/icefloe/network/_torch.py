@@ -10,7 +10,16 @@ from contextlib import contextmanager
 from icefloe.errors import DeviceError
 from icefloe.fourier import get_threads
 
-__all__ = ["require_torch", "threads_for_torch"]
+__all__ = ["network_installed", "require_torch", "threads_for_torch"]
+
+
+def network_installed() -> bool:
+    """Return whether what a network needs is installed."""
+    return not _missing()
+
+
+def _missing() -> list[str]:
+    return [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
 
 
 def require_torch(what: str = "The neural picker", instead: str = "use icefloe pick auto") -> None:
@@ -26,7 +35,7 @@ def require_torch(what: str = "The neural picker", instead: str = "use icefloe p
     DeviceError
         torch or safetensors is not installed.
     """
-    missing = [name for name in ("torch", "safetensors") if importlib.util.find_spec(name) is None]
+    missing = _missing()
     if missing:
         raise DeviceError(
             f"{what} needs {' and '.join(missing)}, which is not installed",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -16,6 +17,7 @@ from icefloe.network.model import PickerModel
 from icefloe.network.settings import EDGE, SAMPLES, NetworkSettings
 from icefloe.network.weights import load_model
 from icefloe.picking.result import Picks, weaker_count
+from icefloe.picking.scored import power_of
 from icefloe.picking.threshold import split_scores
 
 __all__ = ["SMOOTHING", "field_peaks", "pick_network"]
@@ -58,7 +60,8 @@ def pick_network(
     Returns
     -------
     Picks
-        Scores are probabilities that a pick is right, `contrast` is relative to the median pick.
+        Scores are probabilities that a pick is right; `contrast` and `power` are relative to the
+        median pick.
 
     Raises
     ------
@@ -94,6 +97,8 @@ def pick_network(
     if not len(chosen):
         flags += ("no particles found",)
     level, usual = _level(field, positions[chosen])
+    power = power_of(np.sinh(field.pixels[1]), SAMPLES)
+    usual_power = float(np.median(_at(power, positions[chosen]) if len(chosen) else power))
 
     def picks(which: AnyArray) -> Picks:
         yx = field.outwards(positions[which])
@@ -109,6 +114,7 @@ def pick_network(
             shape="network",
             shape_yx=field.full,
             flags=flags,
+            power=_at(power, positions[which]) / max(usual_power, 1e-12),
         )
 
     found = picks(chosen)
@@ -154,10 +160,11 @@ def _level(
     """Return how dark places are, and what is usual for picks."""
     level = gaussian_filter(np.sinh(field.pixels[1]), _CONTRAST_BLUR * SAMPLES)
 
-    def at(positions: FloatArray) -> FloatArray:
-        index = np.rint(positions).astype(np.intp)
-        return np.asarray(level[index[:, 0], index[:, 1]].astype(np.float64))
-
-    usual = float(np.median(at(picked))) if len(picked) else 0.0
+    usual = float(np.median(_at(level, picked))) if len(picked) else 0.0
     spread = 1.4826 * float(np.median(np.abs(level - np.median(level))))
-    return at, max(usual, spread, 1e-12)
+    return partial(_at, level), max(usual, spread, 1e-12)
+
+
+def _at(map_: FloatArray, positions: FloatArray) -> FloatArray:
+    index = np.rint(positions).astype(np.intp)
+    return np.asarray(map_[index[:, 0], index[:, 1]].astype(np.float64))

@@ -15,7 +15,7 @@ from icefloe.network.calibration import platt
 from icefloe.network.checks import check_positives, marked_edge
 from icefloe.network.field import network_field
 from icefloe.network.model import ModelCard, PickerModel
-from icefloe.network.partial import MISSING, PARTIAL, find_unmarked
+from icefloe.network.partial import PARTIAL, find_unmarked
 from icefloe.network.settings import EDGE, SAMPLES, TrainSettings
 from icefloe.network.weights import load_model
 
@@ -24,14 +24,13 @@ if TYPE_CHECKING:
 
 __all__ = ["TrainStep", "Training", "train_network"]
 
-# A crop is varied by up to this much; see `samples.Variation`.
-_NOISE, _CONTRAST, _BLUR = 0.3, 0.15, 0.8
-# Weight of staying with the first network's opinion on junk, of which picks say nothing.
-_JUNK = 0.1
 # Batches whose networks are averaged.
 _AVERAGED = 100
 # Average precision that turns of the image must add to be worth their time.
 _WORTH = 0.005
+# What the first network may seem better by, in average precision, and the trained one is taken: a
+# hundred validation marks tell no less, and where all is well with the marks, training helps.
+_CHANCE = 0.02
 # Fewest validation marks that may decide when to stop and what scores are worth.
 _FEWEST_CHECKED = 15
 
@@ -164,6 +163,12 @@ def train_network(
         return _run(parts, start, settings, place, card, progress, flags)
 
 
+def _better(new: TrainStep, old: TrainStep) -> bool:
+    """Return whether a validation is better than the best one before."""
+    chance = _CHANCE if old.step == 0 else 0.0
+    return new.average_precision > old.average_precision - chance
+
+
 def _run(
     parts: list[Part],
     start: PickerModel,
@@ -176,6 +181,7 @@ def _run(
     import torch
 
     from icefloe.network.architecture import PickerNet
+    from icefloe.network.lessons import Lessons, samples_of
     from icefloe.network.loop import Cycle, approach, placed, train_cycle, weights_of
     from icefloe.network.maps import VIEWS
     from icefloe.network.validation import look
@@ -183,7 +189,14 @@ def _run(
     torch.manual_seed(settings.seed)
     chance = torch.Generator().manual_seed(settings.seed)
     net = placed(PickerNet(start.card.widths), start.tensors, place)
-    samples = [sample for part in parts for sample in _samples(part, start, place)]
+    first = placed(PickerNet(start.card.widths), start.tensors, place)
+    lessons = Lessons(
+        [sample for part in parts for sample in samples_of(part, start, place)],
+        settings,
+        None if card["edge"] else first,
+        chance,
+        place,
+    )
 
     def check(now: Any, step: int, loss: float) -> TrainStep:
         strips = look(now, parts, place)
@@ -199,21 +212,28 @@ def _run(
             settings.patience,
             _AVERAGED,
         ),
-        lambda step: _loss(net, samples, settings, step, chance, place),
+        lambda step: lessons.loss(net, step),
         check,
-        lambda new, old: new.average_precision > old.average_precision,
+        _better,
         progress,
     )
     checked = sum(int(part.in_strip(part.yx).sum()) for part in parts)
     views, strips = start.card.views, look(net, parts, place, start.card.views)
+    before, now = history[0].average_precision, history[best].average_precision
     if best == 0:
         flags += (
-            f"training did not improve on {start.card.name}, which was kept: these weights pick as "
+            f"training made {start.card.name} worse, which was kept: these weights pick as "
             f"it does. {checked} marks in the validation strips judge; more marks, or all of some "
             "micrographs, may help",
         )
     else:
-        approach(net, placed(PickerNet(start.card.widths), start.tensors, place), settings.first)
+        if now <= before:
+            flags += (
+                f"the {checked} marks in the validation strips cannot tell the trained network "
+                f"from {start.card.name} (average precision {now:.3f} and {before:.3f}); the "
+                "trained one is taken",
+            )
+        approach(net, first, settings.first)
         seen = {v: look(net, parts, place, v) for v in (1, VIEWS)}
         once, often = (seen[v].score().average_precision for v in (1, VIEWS))
         views = VIEWS if often > once + _WORTH else 1
@@ -247,53 +267,3 @@ def _run(
     )
     model = PickerModel(done, weights_of(net))
     return Training(model, tuple(history), best, calibration(heights), right, flags)
-
-
-def _samples(part: Part, start: PickerModel, place: str) -> list[Any]:
-    """Return what lies on both sides of the strip, with the first network's view of junk."""
-    from icefloe.network.maps import answer_maps
-    from icefloe.network.samples import HEAT_SIGMA, Sample, heat_map
-
-    _, junk, _ = answer_maps(start, part.field.pixels, place)
-    ny, nx = part.shape
-    heat = heat_map((ny, nx), part.yx, HEAT_SIGMA * SAMPLES)
-    spots = np.rint(255 * junk).astype(np.uint8)
-    rows, columns = part.checked.any(axis=1), part.checked.any(axis=0)
-    everything = slice(None)
-    if rows.all():
-        first, last = np.flatnonzero(columns)[[0, -1]]
-        cuts = [(everything, slice(0, first)), (everything, slice(last + 1, nx))]
-    else:
-        first, last = np.flatnonzero(rows)[[0, -1]]
-        cuts = [(slice(0, first), everything), (slice(last + 1, ny), everything)]
-    return [
-        Sample(part.field.pixels[:, cut[0], cut[1]], heat[cut], spots[cut])
-        for cut in cuts
-        if min(heat[cut].shape) >= SAMPLES
-    ]
-
-
-def _loss(
-    net: Any, samples: list[Any], settings: TrainSettings, step: int, chance: Any, place: str
-) -> Any:
-    """Return the objective of one batch."""
-    import torch
-    from torch.nn import functional
-
-    from icefloe.network.loop import logits_of
-    from icefloe.network.objective import centre_odds, objective_value
-    from icefloe.network.samples import Variation, crops
-
-    images, heat, junk = crops(
-        samples,
-        np.random.default_rng((settings.seed, step)),
-        settings.batch,
-        settings.crop,
-        Variation(settings.scale, _NOISE, _CONTRAST, _BLUR),
-    )
-    logits = logits_of(net, images, place)
-    heat, junk = heat.to(place), junk.to(place)
-    missing = MISSING if settings.missing is None else settings.missing
-    loss = objective_value(settings.objective, centre_odds(logits), heat, missing, chance)
-    odds = logits[:, 2] - torch.logsumexp(logits[:, :2], dim=1)
-    return loss + _JUNK * functional.binary_cross_entropy_with_logits(odds, junk * (1 - heat))

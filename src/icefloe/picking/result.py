@@ -43,7 +43,7 @@ class Picks:
     diameter_range
         Smallest and largest diameter searched, A.
     shape
-        ``disc`` or ``ring``: the template that was used; ``template`` for given ones.
+        ``disc`` or ``ring``: the template that was used; ``template`` for given ones; ``network``.
     shape_yx
         Size (ny, nx) of the micrograph.
     flags

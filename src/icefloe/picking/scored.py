@@ -23,7 +23,7 @@ from icefloe.picking.result import Picks, weaker_count
 from icefloe.picking.robust import centre_and_spread
 from icefloe.picking.threshold import ScoreSplit, split_as, split_particles, usual_parts
 
-__all__ = ["ScoreMaps", "picks_from_maps", "power_map", "scores_elsewhere"]
+__all__ = ["ScoreMaps", "picks_from_maps", "power_map", "power_of", "scores_elsewhere"]
 
 # Spacing, in diameters, of the local maxima whose heights tell noise from particles.
 _SPACING = 0.7
@@ -89,8 +89,12 @@ def power_map(search: SearchImage, width: float) -> tuple[FloatArray, FloatArray
     """Return level and power of a micrograph whose particles are `width` pixels wide."""
     level = contrast_map(search, np.zeros((0, 2)), width, "cpu")
     plain = np.asarray(to_numpy(search.crop(search.plain)), dtype=np.float32)
-    power = gaussian_filter(plain**2, _POWER_REACH * width, mode="reflect")
-    return np.asarray(level, dtype=np.float32), np.asarray(power)
+    return np.asarray(level, dtype=np.float32), power_of(plain, width)
+
+
+def power_of(plain: FloatArray, width: float) -> FloatArray:
+    """Return the mean square about each place of an image whose local mean is 0."""
+    return np.asarray(gaussian_filter(plain**2, _POWER_REACH * width, mode="reflect"))
 
 
 def picks_from_maps(maps: ScoreMaps, settings: MatchSettings | None = None) -> Picks:

@@ -65,6 +65,9 @@ class _Progress:
     def warned(self, message: str) -> None:
         self.now = message
 
+    def referring(self, what: str) -> None:
+        self.now = what
+
 
 class Trials:
     """The last trial of a session; one at a time.
