@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
 import icefloe
@@ -20,9 +23,15 @@ from icefloe.engine.live_pool import PooledLive
 from icefloe.engine.pool import WorkerPool
 from icefloe.engine.pool_config import local_config
 from icefloe.engine.reference import Reference
-from icefloe.engine.reference_making import Made
+from icefloe.engine.reference_files import reference_hash, write_reference
+from icefloe.engine.reference_gate import ReferenceGate
+from icefloe.engine.reference_making import Due, write_made
+from icefloe.engine.reference_process import ReferenceProcess
 from icefloe.engine.setup import open_or_create
-from icefloe.project import ExposureRecord, Failure, Project, load_record
+from icefloe.engine.stages import STANDARD_STAGES
+from icefloe.formats import write_mrc
+from icefloe.project import Failure, Project, load_record
+from icefloe.simulate import SimulationSettings, simulate_micrograph
 from live_script import Script
 from pool_stages import REFERRING, movie
 
@@ -39,6 +48,48 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool
         yield workers
 
 
+class Fake:
+    """A reference that is made in a thread, when a condition is met."""
+
+    def __init__(
+        self,
+        condition: Callable[[], bool],
+        met: list[bool],
+        session: Session,
+        due: Due,
+        *more: Any,
+    ) -> None:
+        tell: Callable[[str], None] = more[-1]
+        self._work = session, due, tell
+        self._condition, self._met = condition, met
+        self._thread = threading.Thread(target=self.make, daemon=True)
+
+    def start(self) -> Fake:
+        self._thread.start()
+        return self
+
+    def make(self) -> None:
+        session, due, tell = self._work
+        tell("making templates")
+        self._met.append(self._condition())
+        write_reference(
+            session.project,
+            Reference("blob", 100.0),
+            origin="data",
+            settings_hash=reference_hash(session),
+            inputs=due.names,
+        )
+
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def succeeded(self) -> bool:
+        return True
+
+    def end(self) -> None:
+        """It ends by itself."""
+
+
 @pytest.fixture
 def made_when(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], bool]], list[bool]]:
     """Return what makes the reference come when a condition is met, and lists whether it was."""
@@ -47,15 +98,9 @@ def made_when(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], bool]],
 
     def when(condition: Callable[[], bool]) -> list[bool]:
         met: list[bool] = []
-
-        def made(
-            session: Session, records: Sequence[ExposureRecord], tell: Callable[[str], None]
-        ) -> Made:
-            tell("making templates")
-            met.append(condition())
-            return Made(Reference("blob", 100.0), tuple(r.name for r in records))
-
-        monkeypatch.setattr(f"{module}.made_from", made)
+        fake = partial(Fake, condition, met)
+        monkeypatch.setattr(f"{module}.ReferenceProcess", lambda *job: fake(*job).start())
+        monkeypatch.setattr(f"{module}.write_made", lambda *job: fake(*job).make())
         return met
 
     return when
@@ -109,7 +154,8 @@ def test_a_live_run_picks_what_was_under_way_when_the_reference_came(
     background: bool,
 ) -> None:
     # Where a live run waits for its reference, the other worker ends its exposure meanwhile.
-    monkeypatch.setattr(PooledLive, "background", background)
+    if not background:
+        monkeypatch.setattr(PooledLive, "beside", None)
     raw = tmp_path / "raw"
     raw.mkdir()
     project, settings = open_or_create(tmp_path / "session", CHOICES, may_create=True)
@@ -153,3 +199,67 @@ def test_a_live_run_picks_what_was_under_way_when_the_reference_came(
     assert summary.failures == {}
     assert picked(project) == list("abcd")
     assert set(done) == set("abcd")
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    """A session with two micrographs of particles that are looked at, and not picked yet."""
+    raw = tmp_path / "raw"
+    raw.mkdir()
+    for index, name in enumerate("ab"):
+        settings = SimulationSettings(
+            shape=(512, 512), pixel_size=2.0, contrast=1.0, debris=0.1,
+            defocus=14000.0 + 1500 * index, particle_diameter=120.0,
+        )  # fmt: skip
+        image = np.asarray(simulate_micrograph(settings, name).image, np.float32)
+        write_mrc(raw / f"{name}.mrc", image, 2.0)
+    changes = {"pick": {**CHOICES["pick"], "reference_classes": False}}
+    project, settings = open_or_create(tmp_path / "session", changes, may_create=True)
+    register(project, sorted(raw.glob("*.mrc")))
+    opened = Session(project, settings)
+    run_session(opened, stages=STANDARD_STAGES[:4], more_to_come=True)
+    return opened
+
+
+def made_by(process: ReferenceProcess) -> bool:
+    deadline = time.monotonic() + 120
+    while not process.done():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    return process.succeeded()
+
+
+def test_the_process_makes_what_this_one_would(session: Session) -> None:
+    said: list[str] = []
+    due = Due(("a", "b"), True)
+    assert made_by(ReferenceProcess(session, due, 1, said.append))
+    kept = {p.name: p.read_bytes() for p in session.project.reference.iterdir()}
+    assert "reference.json" in kept
+    while not said:  # it is told by a thread
+        time.sleep(0.05)
+    assert said[0] == "making templates from 2 micrographs"
+    write_made(session, due, said.append)
+    assert {p.name: p.read_bytes() for p in session.project.reference.iterdir()} == kept
+
+
+def test_a_process_that_dies_or_is_ended_leaves_the_run_its_reference(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    gate = ReferenceGate(session, STANDARD_STAGES, beside=1, tell=said.append)
+    assert gate.make(ended=True) is None
+    assert gate.busy
+    assert gate._making is not None
+    process = gate._making[1]
+    gate.close()
+    assert not gate.busy
+    assert process.done()
+    assert session.reference() is None
+    # Killed by somebody else, as where memory is short: it is made here.
+    assert gate.make(ended=True) is None
+    assert gate._making is not None
+    gate._making[1].end()
+    stored = gate.make(ended=True)
+    assert stored is not None
+    assert stored.reference.method == "template"
+    assert any("died" in what for what in said)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -180,7 +181,8 @@ def run_session(
     begin = time.perf_counter()
     summary = RunSummary()
     log = RunLog(session, stages, summary)
-    with project_lock(session.project), log:
+    gate = ReferenceGate(session, stages, None if pool is None else pool.threads)
+    with project_lock(session.project), log, closing(gate):
         remove_partial_files(session.project)
         sources = session.project.read_registry()
         todo: list[str] = []
@@ -211,7 +213,6 @@ def run_session(
 
             crew = PoolCrew(session, stages, pool, lambda: log.id, retry_failed)
         space = DiskSpace.of(session)
-        gate = ReferenceGate(session, stages, background=pool is not None)
         if observer is not None:
             gate.tell = observer.referring
 

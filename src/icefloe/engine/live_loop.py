@@ -12,7 +12,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from icefloe.engine.disk_pause import DiskPause
 from icefloe.engine.disk_space import DiskSpace
@@ -48,9 +47,6 @@ _TICK = 0.2
 class Live:
     """A live run in this process; see `run_live`."""
 
-    # Whether the reference for picking is made beside the run.
-    background: ClassVar[bool] = False
-
     session: Session
     options: LiveOptions
     observer: LiveObserver
@@ -74,6 +70,11 @@ class Live:
     _under_way: dict[str, int] = field(default_factory=dict)
     _ahead: tuple[str, Future[Work]] | None = None
 
+    @property
+    def beside(self) -> int | None:
+        """Threads of a process that makes the reference beside the run; None: the run waits."""
+        return None
+
     def __enter__(self) -> Live:
         project = self.session.project
         remove_partial_files(project)
@@ -84,7 +85,7 @@ class Live:
         self.must_wait = DiskPause(self.space, self.news)
         self.queue = WorkQueue(self.options.order)
         self.gate = ReferenceGate(
-            self.session, self.runner.stages, self.background, self.observer.referring
+            self.session, self.runner.stages, self.beside, self.observer.referring
         )
         self.sources = project.read_registry()
         taken = self._plan_backlog()
@@ -99,6 +100,7 @@ class Live:
 
     def __exit__(self, *error: object) -> None:
         self.poller.end()
+        self.gate.close()
         with suppress(OutputError):
             self._report(running=False)
         self.news.close()

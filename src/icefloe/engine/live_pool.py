@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from icefloe.engine.live_loop import Live
 from icefloe.engine.pool_run import PoolCrew
@@ -23,12 +23,15 @@ _FOR_GAIN = 5
 class PooledLive(Live):
     """Gives movies to workers as they come; it is the feed that the pool takes its tasks from."""
 
-    background: ClassVar[bool] = True
-
     crew: PoolCrew
     _again: list[ExposureTask] = field(default_factory=list)
     _taken: dict[str, float] = field(default_factory=dict)
     _asked_for_gain: bool = False
+
+    @property
+    def beside(self) -> int | None:
+        """As many threads as a worker has."""
+        return self.crew.pool.threads
 
     def loop(self) -> None:
         """Give out what waits and record what ends, again and again."""

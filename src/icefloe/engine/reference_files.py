@@ -36,8 +36,8 @@ __all__ = [
     "write_reference",
 ]
 
-# Raised when the same micrographs and settings give another reference.
-_VERSION = 2
+# Raised when the same micrographs and settings give another reference, and another network.
+_VERSION, _LEARNING = 2, 2
 _SCHEMA = 1
 _TEMPLATES, _WEIGHTS = "templates.mrcs", "network.safetensors"
 # What the reference is; the others are pictures of it.
@@ -90,7 +90,7 @@ def reference_hash(session: Session) -> str:
             "version": _VERSION,
             "pick": {k: pick[k] for k in (*keys, "reference_classes")},
             "template": matching,
-            **({"learn": True} if learns else {}),
+            **({"learn": _LEARNING} if learns else {}),
             "pixel_size": session.settings.data.pixel_size,
         }
     )

@@ -10,17 +10,17 @@ the same run.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from icefloe.curation.journal import read_journal, standing_decisions
 from icefloe.engine.plan import plan_exposure
-from icefloe.engine.reference_files import StoredReference, reference_hash, write_reference
-from icefloe.engine.reference_making import Made, beside, image_file, made_from
+from icefloe.engine.reference_files import StoredReference
+from icefloe.engine.reference_making import PICKING, Due, image_file, write_made
+from icefloe.engine.reference_process import Making, ReferenceProcess
 from icefloe.errors import InputError
 from icefloe.project import ExposureRecord, load_record
 from icefloe.project.sidecar import identify
@@ -31,16 +31,8 @@ if TYPE_CHECKING:
 
 __all__ = ["ReferenceGate"]
 
-_PICKING = ("pick", "extract")
 # Worse than so many times the median fit resolution is not a good exposure.
 _POOR = 1.5
-
-
-class _Due(NamedTuple):
-    """Exposures that a reference is to be made from."""
-
-    names: tuple[str, ...]
-    complete: bool  # as many as the settings want
 
 
 def _silent(what: str) -> None:
@@ -57,21 +49,21 @@ class ReferenceGate:
         The session.
     stages
         All stages in order.
-    background
-        Make it beside the run, which asks `make` for it again and again: for runs whose exposures
-        are done by workers. numba's threads allow one caller at a time, so a run that computes in
-        this process waits.
+    beside
+        Threads of a process that makes it beside the run, which asks `make` for it again and again,
+        and calls `close` in the end: for runs whose exposures are done by workers. None: the run
+        waits.
     tell
-        Is told what is being done; from another thread, in the background.
+        Is told what is being done; beside the run, from another thread.
     """
 
     session: Session
     stages: Sequence[Stage]
-    background: bool = False
+    beside: int | None = None
     tell: Callable[[str], None] = _silent
     _looked: dict[str, ExposureRecord | None] = field(default_factory=dict)
     _tried_again: bool = False
-    _making: tuple[_Due, Future[Made]] | None = None
+    _making: tuple[Due, Making] | None = None
 
     @property
     def busy(self) -> bool:
@@ -100,11 +92,7 @@ class ReferenceGate:
             Whether there is nothing more to wait for.
         """
         if self._making is not None:
-            due, making = self._making
-            if not making.done():
-                return None
-            self._making = None
-            return self._keep(due, making.result())
+            return self._take()
         if not self.waiting:
             return self._try_again() if ended else None
         good, more = self._good()
@@ -133,33 +121,36 @@ class ReferenceGate:
         return self._make(names, len(good) >= wanted)
 
     def _make(self, names: Sequence[str], complete: bool) -> StoredReference | None:
-        records = [r for name in names if (r := self._looked.get(name)) is not None]
-        due = _Due(tuple(names), complete)
-
-        def make() -> Made:
-            return made_from(self.session, records, self.tell)
-
-        if self.background:
-            self._making = due, beside(make)
+        due = Due(tuple(names), complete)
+        if self.beside is not None:
+            self._making = due, ReferenceProcess(self.session, due, self.beside, self.tell)
             return None
-        return self._keep(due, make())
+        return self._here(due)
 
-    def _keep(self, due: _Due, made: Made) -> StoredReference | None:
-        """Write a reference down."""
-        session = self.session
-        # A reference that failed is tried again when there are other exposures than these.
-        templates = made.reference.method == "template"
-        write_reference(
-            session.project,
-            made.reference,
-            origin="data",
-            settings_hash=reference_hash(session),
-            inputs=list(made.used if templates else due.names),
-            complete=due.complete,
-            network=made.network,
-        )
-        session.reference_changed()
-        return session.reference()
+    def _here(self, due: Due) -> StoredReference | None:
+        """Make a reference while the run waits."""
+        write_made(self.session, due, self.tell)
+        self.session.reference_changed()
+        return self.session.reference()
+
+    def _take(self) -> StoredReference | None:
+        """Return the reference that was made beside the run; None if it still is."""
+        assert self._making is not None
+        due, making = self._making
+        if not making.done():
+            return None
+        self._making = None
+        if not making.succeeded():
+            self.tell("the process that made it died; it is made anew while all else waits")
+            return self._here(due)
+        self.session.reference_changed()
+        return self.session.reference()
+
+    def close(self) -> None:
+        """End what is being made."""
+        if self._making is not None:
+            self._making[1].end()
+            self._making = None
 
     def _good(self) -> tuple[list[str], list[str]]:
         """Return good exposures in order, up to the first one not looked at, and all others."""
@@ -169,7 +160,7 @@ class ReferenceGate:
             if name not in self._looked:
                 if not self._decided(name, listed):
                     break
-                record = load_record(self.session.project, name, listed, without=_PICKING)
+                record = load_record(self.session.project, name, listed, without=PICKING)
                 usable = image_file(record) is not None
                 self._looked[name] = record if usable else None
             found = self._looked[name]
@@ -196,4 +187,4 @@ class ReferenceGate:
             identity = identify(self.session.project.locate(listed), listed)
         view = self.session.view(name, listed)
         steps = plan_exposure(view, self.stages, name, identity)
-        return all(s.state != "todo" for s in steps if s.stage.name not in _PICKING)
+        return all(s.state != "todo" for s in steps if s.stage.name not in PICKING)

@@ -1,36 +1,49 @@
-"""Makes a session's reference from its exposures: here, or beside a run that goes on.
-
-Templates take seconds and a network that learns takes a minute or two. Where workers do the
-exposures, a thread of this process makes the reference meanwhile.
-"""
+"""Makes a session's reference from its exposures."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from icefloe.engine.picking import recorded_ctf
 from icefloe.engine.reference import Reference, learned_reference, make_reference
+from icefloe.engine.reference_files import reference_hash, write_reference
 from icefloe.errors import IcefloeError
-from icefloe.project import ExposureRecord
+from icefloe.project import ExposureRecord, load_record
 
 if TYPE_CHECKING:
     from icefloe._types import FloatArray
     from icefloe.engine.session import Session
     from icefloe.network import PickerModel
 
-__all__ = ["Made", "beside", "image_file", "made_from", "references_of"]
+__all__ = [
+    "PICKING",
+    "Due",
+    "Made",
+    "image_file",
+    "made_from",
+    "references_of",
+    "write_made",
+]
+
+# Stages that need the reference.
+PICKING = ("pick", "extract")
 
 # More than this part of a micrograph under the junk mask: another one is taken.
 _JUNK = 0.3
 # Diameter, A, with which junk is looked for before one is known.
 _TYPICAL = 150.0
+
+
+class Due(NamedTuple):
+    """Exposures that a reference is to be made from, and whether they are as many as wanted."""
+
+    names: tuple[str, ...]
+    complete: bool
 
 
 @dataclass(frozen=True)
@@ -102,18 +115,22 @@ def made_from(
     return Made(learned, tuple(used), network)
 
 
-def beside(make: Callable[[], Made]) -> Future[Made]:
-    """Begin to make a reference in a thread that ends with the process, whatever it is doing."""
-    future: Future[Made] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(make())
-        except BaseException as error:
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="icefloe-reference", daemon=True).start()
-    return future
+def write_made(session: Session, due: Due, tell: Callable[[str], None]) -> None:
+    """Make a reference and write it down; see `made_from`."""
+    listed = session.project.read_registry()
+    records = [load_record(session.project, n, listed[n], without=PICKING) for n in due.names]
+    made = made_from(session, records, tell)
+    # A reference that failed is tried again when there are other exposures than these.
+    templates = made.reference.method == "template"
+    write_reference(
+        session.project,
+        made.reference,
+        origin="data",
+        settings_hash=reference_hash(session),
+        inputs=list(made.used if templates else due.names),
+        complete=due.complete,
+        network=made.network,
+    )
 
 
 def _count(micrographs: int) -> str:

@@ -47,12 +47,12 @@ def require_torch(what: str = "The neural picker", instead: str = "use icefloe p
 
 
 @contextmanager
-def threads_for_torch() -> Iterator[None]:
-    """Let torch use as many threads as all else does, for a while."""
+def threads_for_torch(threads: int | None = None) -> Iterator[None]:
+    """Let torch use as many threads as all else does, or so many, for a while."""
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(get_threads())
+    torch.set_num_threads(threads or get_threads())
     try:
         yield
     finally:

@@ -31,6 +31,8 @@ __all__ = ["ENOUGH", "LEARNING", "MICROGRAPHS", "Learned", "learn_particle"]
 
 # Templates see particles near the border less well, diameters: nothing is learned there.
 _MARGIN = 0.5
+# A session is the same by however many workers and threads it is done.
+_THREADS = 2
 # Picks with which no further micrographs are looked at, and the least and most that are.
 ENOUGH, _LEAST, MICROGRAPHS = 400, 3, 10
 # Share of the particles that templates miss, which the objective does not hold against the network;
@@ -136,6 +138,7 @@ def learn_particle(
         device=device,
         name="learned",
         margin=_MARGIN,
+        threads=_THREADS,
         progress=progress,
     )
     card = done.model.card.model_copy(update={"data": "what templates from the data find"})

@@ -94,6 +94,7 @@ def train_network(
     device: str = "cpu",
     name: str = "trained",
     margin: float | None = None,
+    threads: int | None = None,
     progress: Callable[[TrainStep], None] | None = None,
 ) -> Training:
     """Train a network on picks.
@@ -117,6 +118,9 @@ def train_network(
     margin
         Nothing is learned so near to the border, in diameters, and the model picks there as any
         other; None: where no picks are, were they left out on purpose, and the model picks none.
+    threads
+        With which torch trains: sums in another order give another network. None: as many as all
+        else uses.
     progress
         Called after each validation.
 
@@ -155,7 +159,7 @@ def train_network(
         flags += tuple(f"micrograph {index + 1}: {flag}" for flag in field.flags)
     place = "cpu" if device == "torch-cpu" else device
     card = {"name": name, "diameter": diameter, "edge": round(edge, 3) if edge > EDGE else 0.0}
-    with threads_for_torch():
+    with threads_for_torch(threads):
         if settings.missing is None:
             found = find_unmarked(parts, start, place)
             settings = settings.model_copy(update={"missing": found.missing})
