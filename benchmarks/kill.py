@@ -100,7 +100,7 @@ def make_movies(directory: Path, movies: int, size: int, frames: int) -> list[st
         *("--pixel-size", str(PIXEL), "--dose-per-frame", "8", "--cs", "2.7"),
         *("--gain", str(directory / "gain.mrc"), "--diameter", "120", "--box", "96"),
         # Templates are made half-way, and what was done before them is picked then.
-        *("--set", f"pick.reference_exposures={max(1, movies // 2)}"),
+        *("--pick", "auto", "--set", f"pick.reference_exposures={max(1, movies // 2)}"),
         *("--device", "cpu"),
     ]
 

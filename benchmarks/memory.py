@@ -50,7 +50,7 @@ class _Sampler:
     def warned(self, message: str) -> None:
         """Take no note."""
 
-    def referring(self, what: str) -> None:
+    def making_reference(self, what: str) -> None:
         """Take no note."""
 
     def watching(self, state: object) -> None:

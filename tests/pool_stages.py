@@ -118,4 +118,4 @@ class _Extracts(_Fake):
         return None if session.stages_off() else self.needs
 
 
-REFERRING = (*STAGES[:3], _Picks("pick", ("ctf",)), _Extracts("extract", ("pick",)))
+WITH_REFERENCE = (*STAGES[:3], _Picks("pick", ("ctf",)), _Extracts("extract", ("pick",)))

@@ -33,7 +33,7 @@ from icefloe.formats import write_mrc
 from icefloe.project import Failure, Project, load_record
 from icefloe.simulate import SimulationSettings, simulate_micrograph
 from live_script import Script
-from pool_stages import REFERRING, movie
+from pool_stages import WITH_REFERENCE, movie
 
 HERE = Path(__file__).parent
 CHOICES = {"pick": {"method": "auto", "reference_exposures": 2}}
@@ -44,7 +44,7 @@ def pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WorkerPool
     source = Path(icefloe.__file__).parents[1]
     monkeypatch.setenv("PYTHONPATH", f"{source}{os.pathsep}{HERE}")
     config = local_config(2, tmp_path / "parsl")
-    with WorkerPool(config, device="cpu", stages="pool_stages:REFERRING") as workers:
+    with WorkerPool(config, device="cpu", stages="pool_stages:WITH_REFERENCE") as workers:
         yield workers
 
 
@@ -61,6 +61,7 @@ class Fake:
     ) -> None:
         tell: Callable[[str], None] = more[-1]
         self._work = session, due, tell
+        self.due = due
         self._condition, self._met = condition, met
         self._thread = threading.Thread(target=self.make, daemon=True)
 
@@ -136,7 +137,7 @@ def test_workers_go_on_while_the_reference_is_made(
 
     # Were the run to wait for the reference, the reference would wait in vain for the others.
     met = made_when(partial(others.wait, 60))
-    summary = run_session(session, stages=REFERRING, observer=Display(session, 6), pool=pool)
+    summary = run_session(session, stages=WITH_REFERENCE, observer=Display(session, 6), pool=pool)
     assert met == [True]
     assert (summary.ran, summary.failures) == (6, {})
     assert picked(project) == list("abcdef")
@@ -155,7 +156,7 @@ def test_a_live_run_picks_what_was_under_way_when_the_reference_came(
 ) -> None:
     # Where a live run waits for its reference, the other worker ends its exposure meanwhile.
     if not background:
-        monkeypatch.setattr(PooledLive, "beside", None)
+        monkeypatch.setattr(PooledLive, "reference_threads", None)
     raw = tmp_path / "raw"
     raw.mkdir()
     project, settings = open_or_create(tmp_path / "session", CHOICES, may_create=True)
@@ -189,7 +190,7 @@ def test_a_live_run_picks_what_was_under_way_when_the_reference_came(
         session,
         options,
         observer=Display(session),
-        stages=REFERRING,
+        stages=WITH_REFERENCE,
         pool=pool,
         stop=script.stop,
         timer=script.timer,
@@ -246,11 +247,11 @@ def test_a_process_that_dies_or_is_ended_leaves_the_run_its_reference(
     session: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[str] = []
-    gate = ReferenceGate(session, STANDARD_STAGES, beside=1, tell=said.append)
+    gate = ReferenceGate(session, STANDARD_STAGES, process_threads=1, tell=said.append)
     assert gate.make(ended=True) is None
     assert gate.busy
     assert gate._making is not None
-    process = gate._making[1]
+    process = gate._making
     gate.close()
     assert not gate.busy
     assert process.done()
@@ -258,7 +259,7 @@ def test_a_process_that_dies_or_is_ended_leaves_the_run_its_reference(
     # Killed by somebody else, as where memory is short: it is made here.
     assert gate.make(ended=True) is None
     assert gate._making is not None
-    gate._making[1].end()
+    gate._making.end()
     stored = gate.make(ended=True)
     assert stored is not None
     assert stored.reference.method == "template"

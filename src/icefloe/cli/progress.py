@@ -109,7 +109,7 @@ class RunDisplay:
 
         self._print(f"[bold yellow]WARNING[/]: {escape(message)}")
 
-    def referring(self, what: str) -> None:
+    def making_reference(self, what: str) -> None:
         """Say what picking waits for."""
         self._progress.update(self._task, description=what, exposure="picking:")
         self._print(f"Picking: {what}")

@@ -59,7 +59,7 @@ class Observer(Protocol):
     def warned(self, message: str) -> None:
         """Something about the whole session is probably wrong; the run goes on."""
 
-    def referring(self, what: str) -> None:
+    def making_reference(self, what: str) -> None:
         """The reference for picking is being made; maybe from another thread, beside the run."""
 
 
@@ -182,6 +182,8 @@ def run_session(
     summary = RunSummary()
     log = RunLog(session, stages, summary)
     gate = ReferenceGate(session, stages, None if pool is None else pool.threads)
+    if observer is not None:
+        gate.tell = observer.making_reference
     with project_lock(session.project), log, closing(gate):
         remove_partial_files(session.project)
         sources = session.project.read_registry()
@@ -213,8 +215,6 @@ def run_session(
 
             crew = PoolCrew(session, stages, pool, lambda: log.id, retry_failed)
         space = DiskSpace.of(session)
-        if observer is not None:
-            gate.tell = observer.referring
 
         def made(*, ended: bool) -> bool:
             stored = gate.make(ended=ended)
@@ -223,13 +223,13 @@ def run_session(
             return stored is not None
 
         ran: set[str] = set()
-        there = False
+        came = False
         while True:
-            if made(ended=not todo and not more_to_come) or there:
+            if made(ended=not todo and not more_to_come) or came:
                 # Those that waited for it, too.
                 more = _to_do(session, stages, sources, set(summary.failures))
                 todo = [name for name in sources if name in {*todo, *more}]
-                there = False
+                came = False
             if not todo and gate.busy:
                 time.sleep(_TICK)
                 continue
@@ -249,7 +249,7 @@ def run_session(
                     if observer is not None:
                         observer.warned(message)
                 if gate.busy:  # those that begin from now on are picked at once
-                    there = made(ended=False) or there
+                    came = made(ended=False) or came
                 space.check()
     summary.seconds = time.perf_counter() - begin
     return summary

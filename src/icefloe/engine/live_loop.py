@@ -63,7 +63,7 @@ class Live:
     # Done up to picking, for which there was no reference yet.
     _unpicked: set[str] = field(default_factory=set)
     # When the reference came; 0 if it was there or is still to come.
-    _referred: float = 0.0
+    _reference_came: float = 0.0
     _held: list[str] = field(default_factory=list)
     _given_up: set[Path] = field(default_factory=set)
     # Names and times of those that are read or given to workers.
@@ -71,7 +71,7 @@ class Live:
     _ahead: tuple[str, Future[Work]] | None = None
 
     @property
-    def beside(self) -> int | None:
+    def reference_threads(self) -> int | None:
         """Threads of a process that makes the reference beside the run; None: the run waits."""
         return None
 
@@ -85,7 +85,7 @@ class Live:
         self.must_wait = DiskPause(self.space, self.news)
         self.queue = WorkQueue(self.options.order)
         self.gate = ReferenceGate(
-            self.session, self.runner.stages, self.beside, self.observer.referring
+            self.session, self.runner.stages, self.reference_threads, self.observer.making_reference
         )
         self.sources = project.read_registry()
         taken = self._plan_backlog()
@@ -251,7 +251,7 @@ class Live:
             self.summary.failures[name] = failure
         if self.gate.waiting and failure is None:
             self._unpicked.add(name)  # its latency is known when it is picked
-        elif failure is None and taken <= self._referred and self._unfinished(name, listed):
+        elif failure is None and taken <= self._reference_came and self._unfinished(name, listed):
             # It was begun before the reference was there.
             self.queue.add(name, 0, fresh=name in self._arrivals and self._arrivals[name].fresh)
         else:
@@ -273,7 +273,7 @@ class Live:
             return False
         if made.reference.flags:
             self.observer.warned("; ".join(made.reference.flags))
-        self._referred = self.clock()
+        self._reference_came = self.clock()
         for name in sorted(self._unpicked, key=natural_key):
             arrival = self._arrivals.get(name)
             self.queue.add(name, 0, fresh=arrival is not None and arrival.fresh)

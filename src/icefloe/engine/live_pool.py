@@ -29,7 +29,7 @@ class PooledLive(Live):
     _asked_for_gain: bool = False
 
     @property
-    def beside(self) -> int | None:
+    def reference_threads(self) -> int | None:
         """As many threads as a worker has."""
         return self.crew.pool.threads
 

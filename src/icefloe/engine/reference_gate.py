@@ -20,7 +20,7 @@ from icefloe.curation.journal import read_journal, standing_decisions
 from icefloe.engine.plan import plan_exposure
 from icefloe.engine.reference_files import StoredReference
 from icefloe.engine.reference_making import PICKING, Due, image_file, write_made
-from icefloe.engine.reference_process import Making, ReferenceProcess
+from icefloe.engine.reference_process import ReferenceProcess
 from icefloe.errors import InputError
 from icefloe.project import ExposureRecord, load_record
 from icefloe.project.sidecar import identify
@@ -49,7 +49,7 @@ class ReferenceGate:
         The session.
     stages
         All stages in order.
-    beside
+    process_threads
         Threads of a process that makes it beside the run, which asks `make` for it again and again,
         and calls `close` in the end: for runs whose exposures are done by workers. None: the run
         waits.
@@ -59,11 +59,11 @@ class ReferenceGate:
 
     session: Session
     stages: Sequence[Stage]
-    beside: int | None = None
+    process_threads: int | None = None
     tell: Callable[[str], None] = _silent
     _looked: dict[str, ExposureRecord | None] = field(default_factory=dict)
     _tried_again: bool = False
-    _making: tuple[Due, Making] | None = None
+    _making: ReferenceProcess | None = None
 
     @property
     def busy(self) -> bool:
@@ -92,7 +92,7 @@ class ReferenceGate:
             Whether there is nothing more to wait for.
         """
         if self._making is not None:
-            return self._take()
+            return self._take(self._making)
         if not self.waiting:
             return self._try_again() if ended else None
         good, more = self._good()
@@ -122,8 +122,8 @@ class ReferenceGate:
 
     def _make(self, names: Sequence[str], complete: bool) -> StoredReference | None:
         due = Due(tuple(names), complete)
-        if self.beside is not None:
-            self._making = due, ReferenceProcess(self.session, due, self.beside, self.tell)
+        if self.process_threads is not None:
+            self._making = ReferenceProcess(self.session, due, self.process_threads, self.tell)
             return None
         return self._here(due)
 
@@ -133,23 +133,21 @@ class ReferenceGate:
         self.session.reference_changed()
         return self.session.reference()
 
-    def _take(self) -> StoredReference | None:
+    def _take(self, making: ReferenceProcess) -> StoredReference | None:
         """Return the reference that was made beside the run; None if it still is."""
-        assert self._making is not None
-        due, making = self._making
         if not making.done():
             return None
         self._making = None
         if not making.succeeded():
             self.tell("the process that made it died; it is made anew while all else waits")
-            return self._here(due)
+            return self._here(making.due)
         self.session.reference_changed()
         return self.session.reference()
 
     def close(self) -> None:
         """End what is being made."""
         if self._making is not None:
-            self._making[1].end()
+            self._making.end()
             self._making = None
 
     def _good(self) -> tuple[list[str], list[str]]:

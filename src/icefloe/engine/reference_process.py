@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any
 
 from icefloe.engine.guard import end_with_parent
 from icefloe.errors import IcefloeError
@@ -22,20 +22,7 @@ if TYPE_CHECKING:
     from icefloe.engine.reference_making import Due
     from icefloe.engine.session import Session
 
-__all__ = ["Making", "ReferenceProcess", "main"]
-
-
-class Making(Protocol):
-    """A reference that is being made."""
-
-    def done(self) -> bool:
-        """Whether it has ended."""
-
-    def succeeded(self) -> bool:
-        """Whether the reference was written; asked when it has ended."""
-
-    def end(self) -> None:
-        """End it, whatever it is doing."""
+__all__ = ["ReferenceProcess", "main"]
 
 
 class ReferenceProcess:
@@ -56,6 +43,7 @@ class ReferenceProcess:
     def __init__(
         self, session: Session, due: Due, threads: int, tell: Callable[[str], None]
     ) -> None:
+        self.due = due
         job = {
             "project": str(session.project.root),
             # Not from the file, which may be edited during a run.

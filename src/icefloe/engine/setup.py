@@ -117,7 +117,7 @@ def _imply_method(pick: Any, changes: Mapping[str, Any]) -> None:
     elif changes.get("model"):
         pick["method"] = "network"
     elif changes.get("diameter") and pick.get("method") == "none":
-        pick["method"] = "auto"
+        pick["method"] = first_settings().pick.method
 
 
 def _drop_limits(pick: Any, before: PickSettings, changes: Mapping[str, Any]) -> None:

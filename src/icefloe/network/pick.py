@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -12,7 +10,7 @@ from scipy.ndimage import gaussian_filter
 from icefloe._types import AnyArray, BoolArray, FloatArray
 from icefloe.kernels.peaks import find_peaks
 from icefloe.network._torch import require_torch
-from icefloe.network.field import NetworkField, network_field
+from icefloe.network.field import network_field
 from icefloe.network.model import PickerModel
 from icefloe.network.settings import EDGE, SAMPLES, NetworkSettings
 from icefloe.network.weights import load_model
@@ -96,8 +94,9 @@ def pick_network(
         chosen = chosen[: settings.max_picks]
     if not len(chosen):
         flags += ("no particles found",)
-    level, usual = _level(field, positions[chosen])
-    power = power_of(np.sinh(field.pixels[1]), SAMPLES)
+    plain = np.sinh(field.pixels[1])
+    level, usual = _level(plain, positions[chosen])
+    power = power_of(plain, SAMPLES)
     usual_power = float(np.median(_at(power, positions[chosen]) if len(chosen) else power))
 
     def picks(which: AnyArray) -> Picks:
@@ -106,7 +105,7 @@ def pick_network(
             y=yx[:, 0],
             x=yx[:, 1],
             score=scores[which],
-            contrast=level(positions[which]) / usual,
+            contrast=_at(level, positions[which]) / usual,
             diameter=np.full(len(which), float(diameter)),
             threshold=settings.threshold,
             separation=split.separation,
@@ -154,15 +153,13 @@ def _doubts(model: PickerModel, diameter: float) -> tuple[str, ...]:
     return (f"the model was trained on particles of {made_for:g} A, not {diameter:g} A",)
 
 
-def _level(
-    field: NetworkField, picked: FloatArray
-) -> tuple[Callable[[FloatArray], FloatArray], float]:
-    """Return how dark places are, and what is usual for picks."""
-    level = gaussian_filter(np.sinh(field.pixels[1]), _CONTRAST_BLUR * SAMPLES)
+def _level(plain: FloatArray, picked: FloatArray) -> tuple[FloatArray, float]:
+    """Return how dark each place is, and what is usual for picks."""
+    level = gaussian_filter(plain, _CONTRAST_BLUR * SAMPLES)
 
     usual = float(np.median(_at(level, picked))) if len(picked) else 0.0
     spread = 1.4826 * float(np.median(np.abs(level - np.median(level))))
-    return partial(_at, level), max(usual, spread, 1e-12)
+    return level, max(usual, spread, 1e-12)
 
 
 def _at(map_: FloatArray, positions: FloatArray) -> FloatArray:

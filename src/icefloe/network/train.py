@@ -226,9 +226,9 @@ def _run(
     before, now = history[0].average_precision, history[best].average_precision
     if best == 0:
         flags += (
-            f"training made {start.card.name} worse, which was kept: these weights pick as "
-            f"it does. {checked} marks in the validation strips judge; more marks, or all of some "
-            "micrographs, may help",
+            f"the trained network is worse than {start.card.name}, which was kept: these weights "
+            f"pick as it does. {checked} marks in the validation strips judge; more marks, or all "
+            "of some micrographs, may help",
         )
     else:
         if now <= before:

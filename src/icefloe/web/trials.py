@@ -65,7 +65,7 @@ class _Progress:
     def warned(self, message: str) -> None:
         self.now = message
 
-    def referring(self, what: str) -> None:
+    def making_reference(self, what: str) -> None:
         self.now = what
 
 
